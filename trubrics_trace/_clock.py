@@ -1,0 +1,32 @@
+"""Time that cannot be frozen, for durations; and the wall's, which may be, for dates.
+
+`freezegun` freezes `time.monotonic` and `perf_counter` too. A latency measured with them
+would be zero, and a deadline would never come.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+
+
+def _monotonic_of_the_system() -> float:
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+# Windows has no clock_gettime; what it has is taken now, before anybody can freeze it.
+monotonic = (
+    _monotonic_of_the_system
+    if hasattr(time, "clock_gettime") and hasattr(time, "CLOCK_MONOTONIC")
+    else time.monotonic
+)
+
+
+def utc_now() -> str:
+    """Return the date and time, ISO 8601 in UTC; the frozen one under `freeze_time`."""
+    return datetime.now(timezone.utc).isoformat()
+
+
+def wall_seconds() -> float:
+    """Return the seconds since the epoch, for comparison with other machines' dates."""
+    return datetime.now(timezone.utc).timestamp()

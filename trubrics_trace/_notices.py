@@ -1,0 +1,52 @@
+"""What is said to people: once a process, with the value, the place and the remedy.
+
+A notice is a WARNING of the standard library's logger `trubrics_trace`, so it shows where
+nothing is configured and obeys where something is. It never holds a prompt or a key.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from types import FrameType
+
+logger = logging.getLogger("trubrics_trace")
+
+_said: dict[str, object] = {}
+_PACKAGE_DIRECTORY = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def say_once(key: str, message: str) -> None:
+    """Say the message, unless this process has said `key` before."""
+    mine = object()
+    if _said.setdefault(key, mine) is mine:  # atomic: two threads do not both say it
+        logger.warning("%s", message)
+
+
+def forget_said() -> None:
+    """Let every notice be said again: a new configuration, or a test, begins."""
+    _said.clear()
+
+
+def place_of_caller() -> str:
+    """Return `file:line` of the nearest frame that is the app's, not ours nor a library's.
+
+    Installed libraries are passed over as well, so that a model call made through
+    LangChain is placed where the app made it. Where no frame is the app's: `unknown`.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if not (
+            filename.startswith(_PACKAGE_DIRECTORY)
+            or filename.startswith("<frozen")
+            or "site-packages" in filename
+            or filename.startswith(_STANDARD_LIBRARY)
+        ):
+            return f"{os.path.basename(filename)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "unknown"
+
+
+_STANDARD_LIBRARY = os.path.dirname(os.path.abspath(logging.__path__[0])) + os.sep

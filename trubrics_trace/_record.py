@@ -1,0 +1,190 @@
+"""What is known of one model call, one feedback, one event.
+
+A record is born once, frozen, and never learns anything new: who wants it different
+makes another with `dataclasses.replace`. Its fields are the keys of the structlog event
+and of the line in the spool; only the wire has spellings of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, NoReturn, TypeAlias, TypeVar
+
+JsonValue: TypeAlias = (
+    "str | int | float | bool | None | tuple[JsonValue, ...] | Mapping[str, JsonValue]"
+)
+Status: TypeAlias = Literal["complete", "stopped", "cancelled", "error"]
+
+_Record = TypeVar("_Record", bound="Record")
+
+
+class FrozenDict(dict[str, Any]):
+    """A dictionary that says what it was given, for ever."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        message = "a record cannot be changed; copy it with dict(...)"
+        raise TypeError(message)
+
+    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
+    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[str, Any]]]:
+        return FrozenDict, (dict(self),)
+
+    def __copy__(self) -> FrozenDict:
+        return self
+
+    def __deepcopy__(self, memo: object) -> FrozenDict:
+        return self
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One thing worth knowing, with the identity it was known under.
+
+    Attributes:
+        record_id: What tells duplicates: delivery is at least once.
+        user_id: Who asked; None is nobody.
+        started_at: When it began, ISO 8601 in UTC.
+        environment: The setting of that name, at the time.
+    """
+
+    kind: ClassVar[str] = ""
+    event: ClassVar[str] = ""
+
+    record_id: str
+    user_id: str | None = None
+    thread_id: str | None = None
+    session_id: str | None = None
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=FrozenDict)
+    started_at: str = ""
+    environment: str | None = None
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Each field that says something, by name; None is left out."""
+        for name in field_names(type(self)):
+            value = getattr(self, name)
+            if value is not None:
+                yield name, value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as its line in the spool holds it, `kind` first."""
+        return {"kind": self.kind, **dict(self.items())}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PromptRecord(Record):
+    """One model call: who asked what, and what they got.
+
+    `record_id` is the id of the LangChain run. Times are float seconds, tokens are
+    counts as the provider gave them, and None means that nobody said.
+    """
+
+    kind: ClassVar[str] = "prompt"
+    event: ClassVar[str] = "trubrics.prompt"
+
+    parent_run_id: str | None = None
+    run_name: str | None = None
+    assistant_id: str | None = None
+    tags: tuple[str, ...] = ("langchain",)
+    status: Status = "complete"
+    error_type: str | None = None
+    error_message: str | None = None
+    prompt: str = ""
+    messages: tuple[Mapping[str, Any], ...] | None = None
+    generation: str | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] | None = None
+    finish_reason: str | None = None
+    cache_hit: bool | None = None
+    attempts: int = 1
+    attempt_errors: tuple[str, ...] | None = None
+    model: str | None = None
+    provider: str | None = None
+    parameters: Mapping[str, Any] | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    latency_seconds: float = 0.0
+    first_token_seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackRecord(Record):
+    """What a user thought of an answer; `about` is that answer's `record_id`."""
+
+    kind: ClassVar[str] = "feedback"
+    event: ClassVar[str] = "trubrics.feedback"
+
+    score: float | int | str | bool = 0
+    comment: str | None = None
+    type: str = "thumbs"
+    about: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord(Record):
+    """Something else that the same user did, for the same analytics."""
+
+    kind: ClassVar[str] = "event"
+    event: ClassVar[str] = "trubrics.event"
+
+    event_name: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedRecord(Record):
+    """One call of the official client, kept as it was made.
+
+    `endpoint` and `payload` are the client's own; see `delivery/_client.py`.
+    """
+
+    kind: ClassVar[str] = "tracked"
+    event: ClassVar[str] = "trubrics.tracked"
+
+    endpoint: str = ""
+    payload: Mapping[str, Any] = dataclasses.field(default_factory=FrozenDict)
+
+
+@functools.cache
+def field_names(record_class: type[Record]) -> tuple[str, ...]:
+    """Return the names of a record's fields, the shared ones first."""
+    return tuple(field.name for field in dataclasses.fields(record_class))
+
+
+_KINDS: Mapping[str, type[Record]] = {
+    record_class.kind: record_class
+    for record_class in (PromptRecord, FeedbackRecord, EventRecord, TrackedRecord)
+}
+
+
+def record_from_dict(values: Mapping[str, Any]) -> Record:
+    """Return the record whose `to_dict` gave these values.
+
+    Keys that this version does not know are passed over, so that a spool written by a
+    newer one can still be sent.
+
+    Raises:
+        ValueError: `kind` names no record, or `record_id` is missing.
+    """
+    record_class = _KINDS.get(values.get("kind", ""))
+    if record_class is None or not isinstance(values.get("record_id"), str):
+        message = f"not a record: kind {values.get('kind')!r}"
+        raise ValueError(message)
+    known = field_names(record_class)
+    return record_class(
+        **{name: _frozen(value) for name, value in values.items() if name in known}
+    )
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return FrozenDict({key: _frozen(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    return value

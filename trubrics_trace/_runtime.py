@@ -1,0 +1,271 @@
+"""The one process-wide set: configure, install, accept, flush, shutdown, stats, fork, exit.
+
+Lower rooms never call this one, and higher rooms are never imported here: what a room
+wants done at installing, settling or forking it puts into a slot below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from . import _clock, _notices
+from ._record import Record
+from ._settings import LOCAL, Destination, Settings, settings_from
+from ._stats import FlushReport, Stats, ledger
+from .delivery._delivery import deliveries
+from .delivery._sender import Flush
+from .pipeline._pipeline import accept as take_through_pipeline
+from .scope._current import Scope, before_first_open
+
+_EXIT_SECONDS = 1.0  # the most that delivery may hold up the end of a program
+_POLL_SECONDS = 0.01
+
+when_installed: list[Callable[[], object]] = []
+when_settling: list[Callable[[], object]] = []
+when_forked: list[Callable[[], object]] = []
+
+_settings: Settings | None = None
+_is_installed = False
+_installing = threading.Lock()
+_captures: list[list[Record]] = []
+
+# Threads that are inside the pipeline: a collection in the middle of it may end a stream,
+# whose record then waits for its turn.
+_busy: set[int] = set()
+_waiting: deque[tuple[Record, Scope | None, Settings]] = deque()
+
+
+def settings() -> Settings:
+    """Return what holds: what `configure` said, else the environment, read once."""
+    global _settings
+    if _settings is None:
+        _settings = settings_from({})
+        ledger.strict = _settings.strict
+    return _settings
+
+
+def configure(**arguments: Any) -> Settings:
+    """Say where records go and how they are treated, from here on.
+
+    Takes the fields of `Settings`, and `client=`, an official `Trubrics` object whose key
+    and host are taken. What is left out comes from the environment, else is the default.
+    Records that wait for the destination of before stay meant for it.
+
+    Raises:
+        ConfigurationError: An argument is unknown, of the wrong type or out of bounds.
+    """
+    global _settings
+    new = settings_from(arguments)
+    _settle_notes()
+    deliveries.close(_EXIT_SECONDS)
+    _notices.forget_said()
+    _settings = new
+    ledger.strict = new.strict
+    return new
+
+
+def install() -> None:
+    """Let LangChain know of us, once: called by the first scope, or the first handler."""
+    global _is_installed
+    if _is_installed:
+        return
+    with _installing:
+        if _is_installed:
+            return
+        for do in when_installed:
+            do()
+        atexit.register(_at_exit)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork_in_child)
+        _is_installed = True
+        before_first_open.clear()
+
+
+def accept(
+    record: Record, scope: Scope | None = None, override: Settings | None = None
+) -> None:
+    """Take a record through the pipeline, to where it was meant to go. Never raises.
+
+    Args:
+        override: A handler's own settings, where it has its own destination.
+    """
+    thread = threading.get_ident()
+    if thread in _busy:
+        _waiting.append((record, scope, override or settings()))
+        return
+    _busy.add(thread)
+    try:
+        _accept(record, scope, override or settings())
+        while _waiting:
+            _accept(*_waiting.popleft())
+    finally:
+        _busy.discard(thread)
+
+
+def flush(timeout: float = 5.0) -> FlushReport:
+    """Send what was accepted before this call, and wait for it.
+
+    Args:
+        timeout: Seconds to wait at most. What has not arrived by then stays in the spool.
+
+    Returns:
+        A report that is true only if every one of those records was acknowledged.
+        Without credentials nothing can be: it is true only where nothing waits.
+    """
+    deadline = _clock.monotonic() + timeout
+    flushes = _begin_flushes()
+    while not _are_over(flushes, deadline):
+        time.sleep(_POLL_SECONDS)
+    return _report(flushes)
+
+
+async def aflush(timeout: float = 5.0) -> FlushReport:
+    """Do what `flush` does, without blocking the event loop."""
+    deadline = _clock.monotonic() + timeout
+    flushes = _begin_flushes()
+    while not _are_over(flushes, deadline):
+        await asyncio.sleep(_POLL_SECONDS)
+    return _report(flushes)
+
+
+def shutdown(timeout: float = 5.0) -> FlushReport:
+    """Flush, end the sender's thread and close the spool.
+
+    What has not arrived stays on disk for the next process. A record that comes later is
+    kept as ever, and opens delivery again.
+    """
+    deadline = _clock.monotonic() + timeout
+    report = flush(timeout)
+    deliveries.close(max(0.0, deadline - _clock.monotonic()))
+    return report
+
+
+def stats() -> Stats:
+    """Return what became of every record of this process, at one moment."""
+    rejected: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    numbers: Counter[str] = Counter()
+    waits: list[float] = []
+    for one in deliveries.stats():
+        for name in ("accepted", "adopted", "delivered", "pending", "bytes_on_disk"):
+            numbers[name] += getattr(one, name)
+        rejected.update(one.rejected)
+        dropped.update(one.dropped)
+        if one.oldest_pending_seconds is not None:
+            waits.append(one.oldest_pending_seconds)
+    senders = [one.sender for one in deliveries.all() if one.sender is not None]
+    errors = [sender.last_error for sender in senders if sender.last_error]
+    return Stats(
+        **numbers,
+        rejected=dict(rejected),
+        dropped=dict(dropped),
+        skipped=ledger.counts("skipped"),
+        noticed=ledger.counts("noticed"),
+        retries=sum(sender.retries for sender in senders),
+        last_error=errors[0] if errors else None,
+        oldest_pending_seconds=max(waits, default=None),
+    )
+
+
+@contextmanager
+def capture() -> Iterator[list[Record]]:
+    """Let records go to a list instead of a spool: no disk, no network, no thread."""
+    captured: list[Record] = []
+    _captures.append(captured)
+    try:
+        yield captured
+    finally:
+        _settle_notes()
+        _captures.remove(captured)
+
+
+def destination_of(record: Record, settings: Settings) -> Destination:
+    """Return where a record is meant to go: nobody's may be told to stay."""
+    if record.user_id is None and not settings.anonymous_user:
+        return LOCAL
+    return settings.destination
+
+
+def _accept(record: Record, scope: Scope | None, settings: Settings) -> None:
+    if not settings.enabled:
+        ledger.skip("disabled")
+        return
+    kept = take_through_pipeline(record, settings, _keep_for(settings))
+    while kept is not None and scope is not None:
+        scope.last_record_id = kept.record_id
+        scope = scope.parent
+
+
+def _keep_for(settings: Settings) -> Callable[[Record, bytes], object]:
+    if _captures:
+        captured = _captures[-1]
+        return lambda record, line: captured.append(record)
+    return lambda record, line: deliveries.to(
+        destination_of(record, settings), settings
+    ).keep(record, line)
+
+
+def _settle_notes() -> None:
+    for do in when_settling:
+        do()
+
+
+def _begin_flushes() -> list[Flush | None]:
+    """Begin a flush of each destination; None for one that nothing carries to."""
+    _settle_notes()
+    return [
+        delivery.sender.begin_flush() if delivery.sender is not None else None
+        for delivery in deliveries.all()
+        if delivery.sender is not None or delivery.spool.pending
+    ]
+
+
+def _are_over(flushes: list[Flush | None], deadline: float) -> bool:
+    is_done = all(flush is None or flush.is_done for flush in flushes)
+    return is_done or _clock.monotonic() >= deadline
+
+
+def _report(flushes: list[Flush | None]) -> FlushReport:
+    reports = [flush.report() for flush in flushes if flush is not None]
+    errors = [report.last_error for report in reports if report.last_error]
+    return FlushReport(
+        complete=None not in flushes and all(reports),
+        delivered=sum(report.delivered for report in reports),
+        pending=stats().pending,
+        last_error=errors[0] if errors else None,
+    )
+
+
+def _at_exit() -> None:
+    """Wait for delivery only where it can be expected to happen."""
+    _settle_notes()
+    is_worth_waiting = any(
+        one.sender is not None and one.spool.pending and not one.sender.is_failing
+        for one in deliveries.all()
+    )
+    if is_worth_waiting:
+        flush(_EXIT_SECONDS)
+    deliveries.close(0.0)
+
+
+def _after_fork_in_child() -> None:
+    """Begin anew: nothing that the parent holds is used, sent or counted again."""
+    global _installing
+    _installing = threading.Lock()
+    _busy.clear()
+    _waiting.clear()
+    ledger.reset()
+    deliveries.drop_in_child()
+    for do in when_forked:
+        do()
+
+
+before_first_open.append(install)

@@ -1,0 +1,278 @@
+"""Where records go and how they are treated; from arguments, then the environment.
+
+A setting out of bounds is an error where somebody wrote it, and a notice with the default
+where the environment did: a deployment's typo must not take the app down.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from . import _notices
+from ._record import Record
+from .errors import ConfigurationError
+
+DEFAULT_HOST = "https://app.trubrics.com/api/ingestion"  # the official client's default
+PLATFORM_HOST = "https://firestore.googleapis.com"
+MIB = 1024 * 1024
+DAY_SECONDS = 24 * 3600.0
+
+BeforeSend = Callable[[Record], "Record | None"]
+Redactor = Callable[[str], str]
+OnError = Callable[[BaseException, "list[Record]"], object]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a record was meant to go: a platform's host, and an account there.
+
+    What was spooled for one destination is never sent to another, so both are part of
+    its label, and the label is a directory of the spool.
+    """
+
+    platform: Literal["ingestion", "platform", "local"]
+    host: str = ""
+    account: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name of its directory: readable, and unlike that of any other."""
+        if self.platform == "local":
+            return "local"
+        readable = re.sub(r"[^a-z0-9.-]", "-", (urlsplit(self.host).hostname or "host"))
+        return f"{readable[:60]}-{fingerprint(f'{self.host} {self.account}')}"
+
+
+LOCAL = Destination("local")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `configure` takes; each is described in the README's table of settings.
+
+    Times are seconds, sizes are bytes, lengths are characters. Secrets are not shown by
+    `repr`.
+    """
+
+    api_key: str | None = dataclasses.field(default=None, repr=False)
+    host: str = DEFAULT_HOST
+    email: str | None = dataclasses.field(default=None, repr=False)
+    password: str | None = dataclasses.field(default=None, repr=False)
+    project: str = "default"
+    account: str | None = None
+    enabled: bool = True
+    spool_dir: str | None = None
+    spool_max_bytes: int = 256 * MIB
+    spool_max_age: float = 30 * DAY_SECONDS
+    keep_delivered: float = 0.0
+    flush_interval: float = 5.0
+    batch_size: int = 100
+    sample_rate: float = 1.0
+    capture_content: bool = True
+    max_text_length: int = 32_768
+    log_messages: bool = False
+    console: bool = False
+    anonymous_user: str = "anonymous"
+    environment: str | None = None
+    strict: bool = False
+    capture: Literal["scoped", "all"] = "scoped"
+    record: Literal["calls"] = "calls"
+    redact: tuple[Redactor, ...] = ()
+    before_send: BeforeSend | None = None
+    on_error: OnError | None = None
+
+    @property
+    def destination(self) -> Destination:
+        """Where records go: today's platform, the older one, or nowhere but here."""
+        if self.api_key:
+            return Destination(
+                "ingestion", self.host, self.account or fingerprint(self.api_key)
+            )
+        if self.email and self.password:
+            account = self.account or f"{self.email} {self.project}"
+            return Destination("platform", PLATFORM_HOST, account)
+        return LOCAL
+
+
+def settings_from(
+    arguments: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Return the settings that the arguments give, and the environment where they do not.
+
+    Args:
+        arguments: What `configure` was called with; None counts as not given.
+        environment: Default: `os.environ`, read now.
+
+    Raises:
+        ConfigurationError: An argument is unknown, of the wrong type or out of bounds.
+    """
+    environment = os.environ if environment is None else environment
+    unknown = arguments.keys() - _CHECKS.keys() - {"client"}
+    if unknown:
+        message = (
+            f"{sorted(unknown)[0]!r} is no setting; there are {', '.join(sorted(_CHECKS))}"
+        )
+        raise ConfigurationError(message)
+    values: dict[str, Any] = {}
+    for name, (variable, check) in _CHECKS.items():
+        given = arguments.get(name)
+        if given is not None:
+            values[name] = check(name, given)
+        elif variable and (text := environment.get(variable)):
+            value = _from_environment(name, variable, text, check)
+            if value is not None:
+                values[name] = value
+    _take_client(arguments.get("client"), values)
+    return Settings(**values)
+
+
+def fingerprint(secret: str) -> str:
+    """Return twelve characters that tell two secrets apart and give neither away."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:12]
+
+
+def _take_client(client: Any, values: dict[str, Any]) -> None:
+    """Take key and host of an official client of the app; its thread is left alone."""
+    if client is None:
+        return
+    api_key, host = getattr(client, "api_key", None), getattr(client, "host", None)
+    if not (isinstance(api_key, str) and isinstance(host, str)):
+        message = f"client={type(client).__name__} is no trubrics.Trubrics; give api_key="
+        raise ConfigurationError(message)
+    values.update(api_key=api_key, host=_host("host", host))
+
+
+_Check = Callable[[str, Any], Any]
+
+
+def _from_environment(name: str, variable: str, text: str, check: _Check) -> Any:
+    try:
+        return check(name, text)
+    except ConfigurationError as error:
+        _notices.say_once(variable, f"the environment's {variable} is not used: {error}")
+        return None
+
+
+def _refuse(name: str, value: object, remedy: str) -> ConfigurationError:
+    return ConfigurationError(f"{name}={value!r} cannot be used; {remedy}")
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _refuse(name, value, "give a str")
+    return value
+
+
+def _secret(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        message = f"{name} is no usable text ({type(value).__name__}); give a str"
+        raise ConfigurationError(message)
+    return value.strip()
+
+
+def _host(name: str, value: Any) -> str:
+    parts = urlsplit(value) if isinstance(value, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _refuse(name, value, f"give a URL such as {DEFAULT_HOST}")
+    if parts.username or parts.password:
+        message = f"{name} holds a password; give it without, and the key as api_key"
+        raise ConfigurationError(message)
+    return str(value).rstrip("/")
+
+
+def _truth(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _TRUTHS:
+        return _TRUTHS[value.lower()]
+    raise _refuse(name, value, "give True or False")
+
+
+_TRUTHS = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+
+def _number(kind: type[int] | type[float], lowest: float, highest: float) -> _Check:
+    def check(name: str, value: Any) -> float:
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            number = kind(value)
+        except (TypeError, ValueError):
+            raise _refuse(name, value, f"give a {kind.__name__}") from None
+        if not lowest <= number <= highest:
+            remedy = f"it must be from {lowest:,} to {highest:,}"
+            raise _refuse(name, value, remedy)
+        return number
+
+    return check
+
+
+def _one_of(*allowed: str) -> _Check:
+    def check(name: str, value: Any) -> str:
+        if value not in allowed:
+            remedy = f"give {' or '.join(map(repr, allowed))}"
+            raise _refuse(name, value, remedy)
+        return str(value)
+
+    return check
+
+
+def _function(name: str, value: Any) -> Callable[..., Any]:
+    if not callable(value):
+        raise _refuse(name, value, "give a callable")
+    return value  # type: ignore[no-any-return] # narrowed to a callable of anything
+
+
+def _functions(name: str, value: Any) -> tuple[Callable[..., Any], ...]:
+    if callable(value):
+        return (value,)
+    if not isinstance(value, Iterable):
+        raise _refuse(name, value, "give a callable, or several")
+    return tuple(_function(name, one) for one in value)
+
+
+def _trace(name: str) -> str:
+    return f"TRUBRICS_TRACE_{name}"
+
+
+# Each setting: the variable that may give it, and what makes a value of what was given.
+_CHECKS: Mapping[str, tuple[str | None, _Check]] = {
+    "api_key": ("TRUBRICS_API_KEY", _secret),
+    "host": ("TRUBRICS_HOST", _host),
+    "email": ("TRUBRICS_EMAIL", _secret),
+    "password": ("TRUBRICS_PASSWORD", _secret),
+    "project": ("TRUBRICS_PROJECT", _text),
+    "account": ("TRUBRICS_ACCOUNT", _text),
+    "enabled": (_trace("ENABLED"), _truth),
+    "spool_dir": (
+        _trace("SPOOL_DIR"),
+        lambda name, value: _text(name, os.fspath(value)),
+    ),
+    "spool_max_bytes": (_trace("SPOOL_MAX_BYTES"), _number(int, MIB, 2**50)),
+    "spool_max_age": (_trace("SPOOL_MAX_AGE"), _number(float, 60, 3650 * DAY_SECONDS)),
+    "keep_delivered": (_trace("KEEP_DELIVERED"), _number(float, 0, 3650 * DAY_SECONDS)),
+    "flush_interval": (_trace("FLUSH_INTERVAL"), _number(float, 0.1, 3600)),
+    "batch_size": (_trace("BATCH_SIZE"), _number(int, 1, 100)),
+    "sample_rate": (_trace("SAMPLE_RATE"), _number(float, 0, 1)),
+    "capture_content": (_trace("CAPTURE_CONTENT"), _truth),
+    "max_text_length": (_trace("MAX_TEXT_LENGTH"), _number(int, 1, 2**24)),
+    "log_messages": (_trace("LOG_MESSAGES"), _truth),
+    "console": (_trace("CONSOLE"), _truth),
+    "anonymous_user": (_trace("ANONYMOUS_USER"), _text),
+    "environment": (_trace("ENVIRONMENT"), _text),
+    "strict": (_trace("STRICT"), _truth),
+    "capture": (None, _one_of("scoped", "all")),
+    "record": (None, _one_of("calls")),
+    "redact": (None, _functions),
+    "before_send": (None, _function),
+    "on_error": (None, _function),
+}

@@ -1,0 +1,1 @@
+"""What carries a record from this process to its destination, and loses none."""

@@ -1,0 +1,4 @@
+"""What LangChain did, told as one record per model call: the only door of LangChain.
+
+Only `_handler.py` imports it, and is itself imported when LangChain is.
+"""

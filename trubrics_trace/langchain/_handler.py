@@ -1,0 +1,511 @@
+"""LangChain's callbacks, told as one record per model call: the door of langchain_core.
+
+One handler serves the whole process, and any made by hand works beside it: whoever is
+first at a run's end takes its note. Nothing is read at the end that could have changed
+since the start; `on_llm_end` and `on_llm_error` run in a task of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks.base import BaseCallbackHandler
+from langchain_core.callbacks.manager import AsyncCallbackManager
+
+from .. import _clock, _notices, _runtime
+from .._record import PromptRecord, Status
+from .._settings import Settings, settings_from
+from .._stats import ledger
+from ..pipeline._pipeline import attempt
+from ..scope._arguments import Identity, Metadata, Recipe, Tags
+from ..scope._attributes import (
+    NOT_GIVEN,
+    NOTHING,
+    Attributes,
+    attributes_of,
+    merge,
+    union,
+)
+from ..scope._current import Scope, scope_was_opened_here
+from ._messages import answer_of, prompt_of, tell_messages, tool_calls_of
+from ._turns import Turn, turns
+from ._usage import usage_of
+
+# What of a call's parameters is told; the rest may hold anything, keys included.
+_PARAMETERS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_tokens",
+    "max_completion_tokens",
+    "stop",
+    "seed",
+    "n",
+    "frequency_penalty",
+    "presence_penalty",
+    "reasoning_effort",
+    "tool_choice",
+)
+_CONFIG_IDENTITY = {
+    "trubrics_user_id": "user_id",
+    "trubrics_thread_id": "thread_id",
+    "trubrics_tags": "tags",
+}
+# LangChain's own words in tags and metadata, which nobody who asked has said.
+_NOISY_TAGS = (
+    "seq:step:",
+    "map:key:",
+    "graph:step:",
+    "langsmith:",
+    "branch:",
+    "condition:",
+)
+_NOISY_METADATA = ("ls_", "lc_", "__pregel", "checkpoint_", "trubrics_")
+
+
+class TrubricsCallbackHandler(BaseCallbackHandler):
+    """LangChain's handler for Trubrics: every model call it hears of becomes a record.
+
+    Inside a scope nobody needs it: the scope brings it along. By hand it goes wherever
+    LangChain takes callbacks, and records there whether or not a scope is open; its
+    keywords are then weaker than any scope's. Both together record once. Safe to share
+    between any calls, threads and tasks.
+
+    Args:
+        project: The project of the e-mail and password platform; `TRUBRICS_PROJECT`.
+        email, password: Credentials of that platform; `TRUBRICS_EMAIL`,
+            `TRUBRICS_PASSWORD`.
+        api_key, host, account, client: Credentials of today's platform, for this handler
+            alone; see `configure`. Left out: what `configure` or the environment says.
+        user_id, thread_id, session_id, assistant_id, run_name, tags, metadata: As in
+            `trubrics_scope`; any other keyword is metadata.
+
+    Raises:
+        ConfigurationError: A credential cannot be used, or a callable takes arguments.
+    """
+
+    def __init__(
+        self,
+        project: str = "default",
+        email: str | None = None,
+        password: str | None = None,
+        *,
+        api_key: str | None = None,
+        host: str | None = None,
+        account: str | None = None,
+        client: object = None,
+        user_id: Identity = NOT_GIVEN,
+        thread_id: Identity = NOT_GIVEN,
+        session_id: Identity = NOT_GIVEN,
+        assistant_id: Identity = NOT_GIVEN,
+        run_name: Identity = NOT_GIVEN,
+        tags: Tags = NOT_GIVEN,
+        metadata: Metadata = NOT_GIVEN,
+        **more_metadata: Any,
+    ) -> None:
+        self._recipe = Recipe.for_scope(
+            dict(
+                user_id=user_id,
+                thread_id=thread_id,
+                session_id=session_id,
+                assistant_id=assistant_id,
+                run_name=run_name,
+                tags=tags,
+                metadata=metadata,
+                **more_metadata,
+            )
+        )
+        self._settings = _own_settings(
+            project=None if project == "default" else project,
+            email=email,
+            password=password,
+            api_key=api_key,
+            host=host,
+            account=account,
+            client=client,
+        )
+        self._is_hooks_own = False
+        _runtime.install()
+
+    @classmethod
+    def for_hook(cls) -> TrubricsCallbackHandler:
+        """Return the handler that scopes bring along: it records only inside them."""
+        handler = cls()
+        handler._is_hooks_own = True
+        return handler
+
+    # Properties over the base class's attributes: LangChain asks at each event.
+    @property
+    def raise_error(self) -> bool:  # type: ignore[override]
+        """Whether what goes wrong here is raised: in strict mode only."""
+        return ledger.strict
+
+    @property
+    def run_inline(self) -> bool:  # type: ignore[override]
+        """Whether async callbacks run in the loop: yes, at half the cost of a thread.
+
+        Save one moment. `AsyncCallbackManager.on_llm_start` of langchain-core up to 1.7
+        tells a completion model's start to inline handlers *or* to the others
+        (langchain-ai/langchain#39633); there we step back where others would be skipped.
+        """
+        asking = sys._getframe(1)
+        if asking.f_code.co_name == "<listcomp>" and asking.f_back is not None:
+            asking = asking.f_back  # until Python 3.11 a comprehension has its own frame
+        if asking.f_code is not AsyncCallbackManager.on_llm_start.__code__:
+            return True
+        others = [
+            type(handler).run_inline
+            for handler in asking.f_locals["self"].handlers
+            if not isinstance(handler, TrubricsCallbackHandler)
+        ]
+        return not others or any(inline is True for inline in others)
+
+    @property
+    def ignore_retry(self) -> bool:
+        """Whether LangChain need not tell us of its own retries."""
+        return True
+
+    @property
+    def ignore_custom_event(self) -> bool:
+        """Whether LangChain need not tell us of the app's own events."""
+        return True
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[Any]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note a chat model's call, with who asked."""
+        attempt(
+            "callback_failed",
+            self._begin,
+            run_id,
+            parent_run_id,
+            messages[0] if messages else [],
+            tags,
+            metadata,
+            kwargs,
+        )
+
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note a completion model's call, with who asked."""
+        prompt = prompts[0] if prompts else ""
+        attempt(
+            "callback_failed",
+            self._begin,
+            run_id,
+            parent_run_id,
+            prompt,
+            tags,
+            metadata,
+            kwargs,
+        )
+
+    def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Note when the first part of the answer came, and each part."""
+        turn = turns.get(run_id)
+        if turn is not None:
+            turn.note_token(token)
+
+    def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Tell a call that has its answer."""
+        turn = turns.take(run_id)
+        if turn is not None:
+            attempt("callback_failed", _tell, turn, response, "complete", None)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Tell a call that failed, or that somebody stopped."""
+        turn = turns.take(run_id)
+        if turn is not None:
+            response = kwargs.get("response")
+            status = _status_of(error)
+            attempt("callback_failed", _tell, turn, response, status, error)
+
+    def on_chain_start(
+        self,
+        serialized: Any,
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note a live run, whose calls belong together."""
+        name = kwargs.get("name")
+        attempt("callback_failed", turns.begin_run, run_id, parent_run_id, name)
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Forget a live run."""
+        turns.end_run(run_id)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Forget a live run."""
+        turns.end_run(run_id)
+
+    on_tool_start = on_retriever_start = on_chain_start
+    on_tool_end = on_retriever_end = on_chain_end
+    on_tool_error = on_retriever_error = on_chain_error
+
+    def __repr__(self) -> str:
+        return f"<TrubricsCallbackHandler {self._recipe!r}>".replace(" >", ">")
+
+    def _begin(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        asked: str | Sequence[Any],
+        tags: list[str] | None,
+        metadata: Mapping[str, Any] | None,
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        settle_orphans()
+        own = NOTHING if self._is_hooks_own else self._recipe.attributes()
+        noted = turns.get(run_id)
+        if noted is not None:  # another handler heard of it first: one record, of both
+            noted.attributes = merge(own, noted.attributes)
+            self._receive(noted)
+            return
+        scope = turns.owner_of(parent_run_id)
+        if not self._is_recorded(scope):
+            return
+        config = _config_attributes(tags, metadata or {})
+        inner = NOTHING if scope is None else scope.attributes
+        attributes = merge(merge(own, config), inner)
+        _notice_user(attributes, own, config, inner)
+        live = turns.run_of(parent_run_id)
+        turn = _turn(run_id, parent_run_id, scope, attributes, asked, metadata, kwargs)
+        if live is not None and turn.run_name is None:
+            turn.run_name = live.root_name
+        self._receive(turn)
+        given_up = turns.begin(run_id, turn)
+        if given_up is not None:
+            ledger.fault("unfinished", "too many calls run at once; the oldest is lost")
+
+    def _receive(self, turn: Turn) -> None:
+        """Have the record sent where this handler sends: its own place, or the usual."""
+        if self._settings not in turn.recipients:
+            turn.recipients.append(self._settings)
+
+    def _is_recorded(self, scope: Scope | None) -> bool:
+        if scope is not None:
+            if not scope.is_enabled:
+                ledger.skip("scope_disabled")
+            return scope.is_enabled
+        if not self._is_hooks_own or _runtime.settings().capture == "all":
+            return True
+        if scope_was_opened_here():
+            ledger.fault(
+                "late",
+                f"a model call at {_notices.place_of_caller()} came after its scope had "
+                "closed, so it is not recorded; carry the scope with carry_scope(...), "
+                "or open it in the web framework's middleware",
+            )
+        return False
+
+
+def settle_orphans() -> None:
+    """Tell the calls whose end nobody can report any more: they were cancelled."""
+    for turn in turns.take_orphans():
+        attempt("callback_failed", _tell, turn, None, "cancelled", None)
+
+
+def _own_settings(**given: Any) -> Settings | None:
+    """Return the settings of a handler with its own destination; None if it has none."""
+    said = {name: value for name, value in given.items() if value is not None}
+    if not said:
+        return None
+    own = settings_from(said, environment={})
+    names = [name for name in said if name != "client"]
+    names += ["api_key", "host"] if "client" in said else []
+    if "api_key" not in names and ("email" in names or "password" in names):
+        own, names = dataclasses.replace(own, api_key=None), [*names, "api_key"]
+    changes = {name: getattr(own, name) for name in names}
+    return dataclasses.replace(_runtime.settings(), **changes)
+
+
+def _turn(
+    run_id: UUID,
+    parent_run_id: UUID | None,
+    scope: Scope | None,
+    attributes: Attributes,
+    asked: str | Sequence[Any],
+    metadata: Mapping[str, Any] | None,
+    kwargs: Mapping[str, Any],
+) -> Turn:
+    metadata = metadata or {}
+    parameters = kwargs.get("invocation_params") or {}
+    told = None if isinstance(asked, str) else tell_messages(asked)
+    run_name = attributes.run_name
+    if run_name is NOT_GIVEN:
+        run_name = (scope.called if scope else None) or kwargs.get("name")
+    return Turn(
+        record_id=str(run_id),
+        parent_run_id=None if parent_run_id is None else str(parent_run_id),
+        scope=scope,
+        attributes=attributes,
+        run_name=run_name,
+        prompt=asked if isinstance(asked, str) else prompt_of(told or ()),
+        messages=told,
+        model=_first(metadata, "ls_model_name")
+        or _first(parameters, "model", "model_name", "model_id"),
+        provider=_first(metadata, "ls_provider"),
+        parameters={
+            name: parameters[name]
+            for name in _PARAMETERS
+            if parameters.get(name) is not None
+        }
+        or None,
+    )
+
+
+def _config_attributes(tags: list[str] | None, metadata: Mapping[str, Any]) -> Attributes:
+    """Return what LangChain's `config` says; a client may have written it."""
+    said: dict[str, Any] = {
+        ours: metadata[theirs]
+        for theirs, ours in _CONFIG_IDENTITY.items()
+        if theirs in metadata
+    }
+    if "thread_id" not in said and metadata.get("thread_id"):
+        said["thread_id"] = metadata["thread_id"]  # LangGraph's own
+    kept: dict[str, Any] = {}
+    graph: dict[str, Any] = {}
+    for key, value in metadata.items():
+        if key.startswith("langgraph_"):
+            graph[key.removeprefix("langgraph_")] = value
+        elif not key.startswith(_NOISY_METADATA) and key != "thread_id":
+            kept[key] = value
+    if graph:
+        kept["langgraph"] = graph
+    said["metadata"] = kept
+    attributes = attributes_of(said)
+    heard = tuple(tag for tag in tags or () if not tag.startswith(_NOISY_TAGS))
+    return dataclasses.replace(attributes, tags=union(attributes.tags, heard))
+
+
+def _notice_user(
+    attributes: Attributes, own: Attributes, config: Attributes, inner: Attributes
+) -> None:
+    users = {said.user_id for said in (own, config, inner)} - {NOT_GIVEN}
+    if len(users) > 1:
+        ledger.note("user_conflict")
+    if attributes.user_id is None:  # nobody, on purpose
+        ledger.note("without_user")
+    elif attributes.user_id is NOT_GIVEN:
+        ledger.fault(
+            "without_user",
+            f"a model call at {_notices.place_of_caller()} has no user; give user_id= "
+            "to the scope or the decorator, or call identify(...)",
+        )
+
+
+def _tell(turn: Turn, response: Any, status: Status, error: BaseException | None) -> None:
+    """Build the record of a call that is over, and hand it to the pipeline."""
+    ended = _clock.monotonic()
+    generations = _generations(response)
+    attributes = turn.attributes
+    record = PromptRecord(
+        record_id=turn.record_id,
+        parent_run_id=turn.parent_run_id,
+        run_name=turn.run_name,
+        user_id=_said(attributes.user_id),
+        thread_id=_said(attributes.thread_id),
+        session_id=_said(attributes.session_id),
+        assistant_id=_said(attributes.assistant_id),
+        tags=union(("langchain",), attributes.tags),
+        metadata=attributes.metadata,
+        status=status,
+        error_type=type(error).__name__ if status == "error" and error else None,
+        error_message=str(error) if status == "error" and error else None,
+        prompt=turn.prompt,
+        messages=turn.messages,
+        started_at=turn.started_at,
+        latency_seconds=round(ended - turn.started, 6),
+        first_token_seconds=(
+            None if turn.first_token is None else round(turn.first_token - turn.started, 6)
+        ),
+        parameters=turn.parameters,
+        **_answer(turn, generations, response),
+    )
+    for settings in turn.recipients:
+        _runtime.accept(record, turn.scope, settings)
+
+
+def _answer(turn: Turn, generations: list[Any], response: Any) -> dict[str, Any]:
+    """Return what the model said, as fields of the record."""
+    llm_output = getattr(response, "llm_output", None) or {}
+    messages = [getattr(generation, "message", None) for generation in generations]
+    texts = [
+        generation.text if message is None else answer_of(message)
+        for generation, message in zip(generations, messages)
+    ]
+    text = "\n\n".join(text for text in texts if text)
+    info = [_info_of(generation) for generation in generations]
+    calls = tuple(call for message in messages for call in tool_calls_of(message))
+    return {
+        "generation": text if generations and text else "".join(turn.pieces) or None,
+        "tool_calls": calls or None,
+        "finish_reason": _first_of(info, "finish_reason", "stop_reason", "done_reason"),
+        "model": turn.model
+        or _first_of(info, "model_name", "model")
+        or _first(llm_output, "model_name", "model"),
+        "provider": turn.provider or _first_of(info, "model_provider"),
+        **usage_of(generations, llm_output),
+    }
+
+
+def _status_of(error: BaseException) -> Status:
+    if isinstance(error, GeneratorExit):  # the consumer left the stream
+        return "stopped"
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled"
+    return "error"
+
+
+def _generations(response: Any) -> list[Any]:
+    prompts = getattr(response, "generations", None)
+    return list(prompts[0]) if prompts else []
+
+
+def _info_of(generation: Any) -> Mapping[str, Any]:
+    message = getattr(generation, "message", None)
+    return {
+        **(getattr(message, "response_metadata", None) or {}),
+        **(getattr(generation, "generation_info", None) or {}),
+    }
+
+
+def _first_of(infos: list[Mapping[str, Any]], *keys: str) -> str | None:
+    found = (_first(info, *keys) for info in infos)
+    return next((value for value in found if value), None)
+
+
+def _first(values: Mapping[str, Any], *keys: str) -> str | None:
+    return next(
+        (values[key] for key in keys if values.get(key) and isinstance(values[key], str)),
+        None,
+    )
+
+
+def _said(value: Any) -> str | None:
+    return None if value is NOT_GIVEN else value

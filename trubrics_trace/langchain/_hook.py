@@ -1,0 +1,76 @@
+"""How LangChain learns of us: its own configure hook, registered once.
+
+LangChain asks the hook for a handler at each configuration, twice; both answers agree,
+because they are the same look at the one ContextVar. The mark is looked up in core's own
+list, so a reload, or a notebook's second run, takes the old hook's place.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from .. import _notices, _runtime
+from ..scope._current import scope_was_opened_here
+
+if TYPE_CHECKING:
+    from ._handler import TrubricsCallbackHandler
+
+TRIGGER = "langchain_core.tracers.context"  # where the list of hooks lives
+
+
+class Hook:
+    """What stands for a ContextVar in LangChain's list: only `get` is ever called.
+
+    A real one would be a second truth beside the scope's.
+    """
+
+    is_hook_of_trubrics_trace = True
+
+    def __init__(self) -> None:
+        self._handler: TrubricsCallbackHandler | None = None
+
+    def get(self) -> TrubricsCallbackHandler | None:
+        """Return our handler wherever a scope is or was open, else None."""
+        if not scope_was_opened_here() and _runtime.settings().capture != "all":
+            return None
+        if self._handler is None:
+            from ._handler import TrubricsCallbackHandler
+
+            self._handler = TrubricsCallbackHandler.for_hook()
+        return self._handler
+
+    def __repr__(self) -> str:
+        return "<the hook of trubrics-trace>"
+
+
+def register(context_module: ModuleType) -> None:
+    """Register the hook with `langchain_core.tracers.context`, which has been imported.
+
+    Runs inside the app's own import of LangChain, so whatever is wrong there is said and
+    not raised.
+    """
+    try:
+        _register(context_module)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        _notices.say_once(
+            "no_hook",
+            f"this version of langchain-core takes no hook ({type(error).__name__}); "
+            "pass TrubricsCallbackHandler() as a callback, or install a version that "
+            "trubrics-trace supports",
+        )
+
+
+def _register(context_module: ModuleType) -> None:
+    from ._handler import TrubricsCallbackHandler, settle_orphans
+    from ._turns import turns
+
+    _runtime.when_settling[:] = [settle_orphans]
+    _runtime.when_forked[:] = [turns.clear]
+    hooks = context_module._configure_hooks
+    entry = (Hook(), True, TrubricsCallbackHandler, None)
+    for index, (var, *_) in enumerate(hooks):
+        if getattr(var, "is_hook_of_trubrics_trace", False):
+            hooks[index] = entry
+            return
+    context_module.register_configure_hook(entry[0], True, TrubricsCallbackHandler)

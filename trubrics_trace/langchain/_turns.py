@@ -1,0 +1,141 @@
+"""Running calls, and whose they are.
+
+Rule 1: who asked is decided once, at the start, and noted under the run's id; the end
+takes the note back, so nothing is told twice.
+Rule 2: a call inside a live run belongs to that run's scope, unless the current scope was
+opened inside it; a run that is over gives its user to nobody.
+Rule 3: ids are kept as numbers, never as objects. The run manager alone holds the object,
+so its death proves that nobody can report the end any more.
+Rule 4: inside a garbage collection there is an append to a deque, and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from .. import _clock
+from .._settings import Settings
+from ..scope._attributes import Attributes
+from ..scope._current import Scope, current_scope
+
+_MAX_RUNNING = 100_000  # calls at once; beyond it the oldest note is given up, counted
+
+
+@dataclasses.dataclass(slots=True)
+class Turn:
+    """One running model call: what is known of it before its end."""
+
+    record_id: str
+    parent_run_id: str | None
+    scope: Scope | None
+    attributes: Attributes
+    run_name: str | None
+    prompt: str
+    messages: tuple[dict[str, Any], ...] | None
+    model: str | None
+    provider: str | None
+    parameters: Mapping[str, Any] | None
+    started_at: str = dataclasses.field(default_factory=_clock.utc_now)
+    started: float = dataclasses.field(default_factory=lambda: _clock.monotonic())
+    first_token: float | None = None
+    pieces: list[str] = dataclasses.field(default_factory=list)
+    recipients: list[Settings | None] = dataclasses.field(default_factory=list)
+
+    def note_token(self, token: object) -> None:
+        """Note that something came, and what, should nothing else be left of it."""
+        if self.first_token is None:
+            self.first_token = _clock.monotonic()
+        if isinstance(token, str):
+            self.pieces.append(token)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LiveRun:
+    """A chain, tool or retriever that runs: whose it is, and what its tree is called."""
+
+    scope: Scope | None
+    root_name: str | None
+
+
+class Turns:
+    """The notes of running calls, and of the live runs around them.
+
+    Safe under threads: each step is one operation of a dict or a deque.
+    """
+
+    def __init__(self) -> None:
+        self._turns: dict[int, tuple[Turn, weakref.ref[UUID]]] = {}
+        self._runs: dict[int, tuple[LiveRun, weakref.ref[UUID]]] = {}
+        self._orphans: deque[int] = deque()
+
+    def begin_run(self, run_id: UUID, parent: UUID | None, name: str | None) -> None:
+        """Note a chain, tool or retriever, until its end or its collection."""
+        key = run_id.int
+        live = self.run_of(parent)
+        root_name = live.root_name if live is not None else name
+        runs = self._runs
+        watch = weakref.ref(run_id, lambda _: runs.pop(key, None))
+        runs[key] = (LiveRun(self.owner_of(parent), root_name), watch)
+
+    def end_run(self, run_id: UUID) -> None:
+        """Forget a run: from here on it gives its user to nobody."""
+        self._runs.pop(run_id.int, None)
+
+    def run_of(self, run_id: UUID | None) -> LiveRun | None:
+        """Return a live run by its id."""
+        noted = None if run_id is None else self._runs.get(run_id.int)
+        return None if noted is None else noted[0]
+
+    def owner_of(self, parent: UUID | None) -> Scope | None:
+        """Return the scope that a call inside this parent run belongs to, now."""
+        current, live = current_scope(), self.run_of(parent)
+        if live is None or live.scope is None or live.scope.encloses(current):
+            return current
+        return live.scope
+
+    def begin(self, run_id: UUID, turn: Turn) -> Turn | None:
+        """Note a call. Returns the note that had to be given up for it, if one had."""
+        key = run_id.int
+        orphans = self._orphans
+        watch = weakref.ref(run_id, lambda _: orphans.append(key))
+        self._turns[key] = (turn, watch)
+        if len(self._turns) <= _MAX_RUNNING:
+            return None
+        evicted = self._turns.pop(next(iter(self._turns)), None)
+        return None if evicted is None else evicted[0]
+
+    def get(self, run_id: UUID) -> Turn | None:
+        """Return the note of a running call, and leave it."""
+        noted = self._turns.get(run_id.int)
+        return None if noted is None else noted[0]
+
+    def take(self, run_id: UUID) -> Turn | None:
+        """Take the note of a call back: to whoever comes first, and to nobody after."""
+        noted = self._turns.pop(run_id.int, None)
+        return None if noted is None else noted[0]
+
+    def take_orphans(self) -> list[Turn]:
+        """Take the notes of calls whose end nobody can report any more."""
+        orphans = []
+        while self._orphans:
+            try:
+                noted = self._turns.pop(self._orphans.popleft(), None)
+            except IndexError:  # another thread took the last
+                break
+            if noted is not None:
+                orphans.append(noted[0])
+        return orphans
+
+    def clear(self) -> None:
+        """Forget everything: in a forked child, whose parent will tell it."""
+        self._turns.clear()
+        self._runs.clear()
+        self._orphans.clear()
+
+
+turns = Turns()

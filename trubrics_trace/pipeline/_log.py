@@ -1,0 +1,70 @@
+"""Each record as one structured event: the only door of structlog.
+
+Where the app has configured structlog, the event goes through the app's own processors,
+whenever it was configured. Where it has not, the event is one line of JSON at INFO on the
+standard library's logger `trubrics_trace`, which prints nothing unless the app asks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from .. import _notices
+from .._record import EventRecord, FeedbackRecord, PromptRecord, Record
+from .._settings import Settings
+
+LOGGER_NAME = _notices.logger.name
+
+
+def log(record: Record, settings: Settings) -> None:
+    """Tell the record to whoever listens. Raises what a processor of the app raises."""
+    if settings.console:
+        print(console_line(record), file=sys.stderr)  # noqa: T201 - asked for
+    if structlog.is_configured():
+        fields = _fields(record, settings)
+        # A logger of our own making each time: one that is kept would keep the
+        # configuration of its first use, and the app may configure after us.
+        logger = structlog.get_logger(LOGGER_NAME)
+        is_error = isinstance(record, PromptRecord) and record.status == "error"
+        (logger.warning if is_error else logger.info)(record.event, **fields)
+    elif _notices.logger.isEnabledFor(logging.INFO):
+        fields = {"event": record.event, **_fields(record, settings)}
+        _notices.logger.info("%s", json.dumps(fields, ensure_ascii=False))
+
+
+def console_line(record: Record) -> str:
+    """Return the record as one line for people, at most some 160 characters long."""
+    who = record.user_id or "nobody"
+    when = record.started_at[11:19]
+    if isinstance(record, PromptRecord):
+        tokens = f"{_count(record.input_tokens)}→{_count(record.output_tokens)} tokens"
+        return (
+            f"{when}  {who:<12.24} {record.status:<9} "
+            f"{_short(record.prompt, 40)!r} → {_short(record.generation or '', 40)!r}"
+            f"  {tokens}  {record.latency_seconds:.2f} s"
+        )
+    if isinstance(record, FeedbackRecord):
+        return f"{when}  {who:<12.24} feedback  {record.type} {record.score!r}"
+    name = record.event_name if isinstance(record, EventRecord) else record.kind
+    return f"{when}  {who:<12.24} event     {_short(name, 60)!r}"
+
+
+def _fields(record: Record, settings: Settings) -> dict[str, Any]:
+    fields = dict(record.items())
+    if not settings.log_messages:
+        fields.pop("messages", None)
+    return fields
+
+
+def _count(tokens: int | None) -> str:
+    return "?" if tokens is None else str(tokens)
+
+
+def _short(text: str, length: int) -> str:
+    line = " ".join(text[: 4 * length].split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"

@@ -1,0 +1,9 @@
+"""Telemetry in tests: records as a plain list, and a server that speaks Trubrics' wire."""
+
+from __future__ import annotations
+
+from ._assertions import assert_tracked
+from ._capture import capture_prompts
+from ._server import IngestionServer, serve_ingestion
+
+__all__ = ["IngestionServer", "assert_tracked", "capture_prompts", "serve_ingestion"]

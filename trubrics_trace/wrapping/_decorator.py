@@ -1,0 +1,207 @@
+"""`trubrics_trace`: a scope around a callable, whose shape nobody can tell from before.
+
+What kind of function it is, is found out once, at decoration. The wrapper is wrapt's, so
+name, signature, kind and binding are the function's own; four short functions below open
+the scope, each for one kind.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol, TypeVar, overload
+
+import wrapt
+
+from ..errors import ConfigurationError
+from ..scope._arguments import Identity, Metadata, Recipe, Tags
+from ..scope._attributes import NOT_GIVEN
+from ..scope._current import Scope, enter, leave, open_scope, step_out
+from ..scope._steps import step_async_generator, step_generator
+from ._returned import follow
+
+_F = TypeVar("_F")
+
+_Wrapper = Callable[[Any, Any, "tuple[Any, ...]", "Mapping[str, Any]"], Any]
+
+
+class Decorator(Protocol):
+    """What `trubrics_trace(...)` gives: it returns exactly what it is put above."""
+
+    def __call__(self, function: _F, /) -> _F:
+        """Return the function, traced."""
+
+
+@overload
+def trubrics_trace(function: _F, /) -> _F: ...
+@overload
+def trubrics_trace(
+    *,
+    user_id: Identity = NOT_GIVEN,
+    thread_id: Identity = NOT_GIVEN,
+    session_id: Identity = NOT_GIVEN,
+    assistant_id: Identity = NOT_GIVEN,
+    run_name: Identity = NOT_GIVEN,
+    tags: Tags = NOT_GIVEN,
+    metadata: Metadata = NOT_GIVEN,
+    **more_metadata: Any,
+) -> Decorator: ...
+def trubrics_trace(function: Any = NOT_GIVEN, /, **keywords: Any) -> Any:
+    """Record every LangChain call made inside a function, under the right user.
+
+    Bare or called, above any callable: functions, coroutines, generators and async
+    generators, methods, class and static methods in either order. The decorated function
+    is the same to everybody: kind, signature, type, name, and what `send`, `throw` and
+    `close` do. What it returns is followed: a stream that is consumed later still belongs
+    to the call that returned it.
+
+    Args:
+        user_id, thread_id, session_id, assistant_id, run_name: As in `trubrics_scope`. A
+            callable is asked at each call, once, before the body, and takes the
+            function's arguments by the names that it declares; `arg("request.user.id")`
+            says the same without a lambda. On an async function it may be async.
+        tags, metadata: As in `trubrics_scope`; any other keyword is metadata.
+
+    Raises:
+        ConfigurationError: A callable asks for an argument that the function does not
+            take, or is async where the function cannot await it, or what is decorated
+            is no callable.
+
+    Example:
+        >>> from trubrics_trace import current_scope, trubrics_trace
+        >>> @trubrics_trace(tags="support", user_id=lambda request: request["user"])
+        ... def answer(request, question):
+        ...     return current_scope().user_id
+        >>> answer({"user": "alice"}, "Where is my parcel?")
+        'alice'
+    """
+    if function is NOT_GIVEN:
+        return lambda function: _traced(function, keywords)
+    return _traced(function, keywords)
+
+
+class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[misc] # wrapt is untyped
+    """A function with a scope around each call; pickled, as functions are, by name."""
+
+    def __reduce_ex__(self, protocol: object) -> str:
+        return str(self.__wrapped__.__qualname__)
+
+
+def _traced(function: Any, keywords: Mapping[str, Any]) -> Any:
+    target = function.__func__ if _is_descriptor(function) else function
+    if not callable(target) or isinstance(target, type):
+        message = (
+            f"trubrics_trace decorates functions, not {target!r}; put it above a "
+            "function or a method, below the framework's own decorator"
+        )
+        raise ConfigurationError(message)
+    recipe = Recipe.for_function(keywords, target)
+    name = getattr(target, "__qualname__", type(target).__qualname__)
+    return TracedFunction(function, _wrapper_of(target, recipe, name))
+
+
+def _wrapper_of(target: Any, recipe: Recipe, name: str) -> _Wrapper:
+    if _is_kind(inspect.iscoroutinefunction, target):
+        return _around_coroutine(recipe, name)
+    if _is_kind(inspect.isasyncgenfunction, target):
+        return _around_async_generator(recipe, name)
+    if _is_kind(inspect.isgeneratorfunction, target):
+        return _around_generator(recipe, name)
+    return _around_call(recipe, name)
+
+
+def _around_call(recipe: Recipe, name: str) -> _Wrapper:
+    def wrapper(
+        wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        scope = open_scope(recipe.attributes(instance, args, kwargs), called=name)
+        enter(scope)
+        try:
+            returned = wrapped(*args, **kwargs)
+        except BaseException:
+            leave(scope)
+            raise
+        return _leave_with(returned, scope)
+
+    return wrapper
+
+
+def _around_coroutine(recipe: Recipe, name: str) -> _Wrapper:
+    async def around(
+        wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        scope = await _open_awaited(recipe, name, instance, args, kwargs)
+        enter(scope)
+        try:
+            returned = await wrapped(*args, **kwargs)
+        except BaseException:
+            leave(scope)
+            raise
+        return _leave_with(returned, scope)
+
+    def wrapper(
+        wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        coroutine = around(wrapped, instance, args, kwargs)
+        coroutine.__qualname__ = name  # what a task, or a warning, calls it
+        return coroutine
+
+    return wrapper
+
+
+def _around_generator(recipe: Recipe, name: str) -> _Wrapper:
+    def wrapper(
+        wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        body = wrapped(*args, **kwargs)
+        scope = open_scope(recipe.attributes(instance, args, kwargs), called=name)
+        return step_generator(body, scope)
+
+    return wrapper
+
+
+def _around_async_generator(recipe: Recipe, name: str) -> _Wrapper:
+    def wrapper(
+        wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        body = wrapped(*args, **kwargs)
+        if recipe.reads:  # a reader may have to be awaited: by the first step
+            return step_async_generator(
+                body, lambda: _open_awaited(recipe, name, instance, args, kwargs)
+            )
+        return step_async_generator(body, open_scope(recipe.attributes(), called=name))
+
+    return wrapper
+
+
+async def _open_awaited(
+    recipe: Recipe,
+    name: str,
+    instance: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Scope:
+    if recipe.reads:
+        attributes = await recipe.attributes_awaited(instance, args, kwargs)
+    else:
+        attributes = recipe.attributes()
+    return open_scope(attributes, called=name)
+
+
+def _leave_with(returned: Any, scope: Scope) -> Any:
+    """Leave the scope, open if what is returned still has work to do."""
+    followed = follow(returned, scope)
+    if followed is None:
+        leave(scope)
+        return returned
+    step_out(scope)
+    return followed
+
+
+def _is_descriptor(function: Any) -> bool:
+    return isinstance(function, (classmethod, staticmethod))
+
+
+def _is_kind(is_kind: Callable[[Any], bool], target: Any) -> bool:
+    """Whether a function, or an object that is called like one, is of a kind."""
+    return is_kind(target) or is_kind(getattr(target, "__call__", None))  # noqa: B004

@@ -1,0 +1,74 @@
+"""What a traced function returns is followed, if it still has work to do.
+
+A coroutine, a generator, a streaming response: the model is called while they are
+consumed, after the function has returned, so the scope stays open until they end. Lists,
+strings, files and LangChain's runnables are returned as they are.
+"""
+
+from __future__ import annotations
+
+import inspect
+from asyncio import isfuture
+from typing import Any
+
+from ..scope._current import Scope
+from ..scope._steps import (
+    step_async_generator,
+    step_async_iterable,
+    step_awaitable,
+    step_generator,
+    step_iterable,
+)
+
+
+def follow(returned: Any, scope: Scope) -> Any:
+    """Return what stands for a result that still has work to do; None if it has none.
+
+    The scope then closes when that work ends. A response is edited in place.
+    """
+    if returned is None or isinstance(returned, (str, bytes, int, float, dict, list)):
+        return None
+    stepped = _stepped(returned, scope)
+    if stepped is not None:
+        return stepped
+    if isfuture(returned):
+        returned.add_done_callback(lambda _: scope.close())
+        return returned
+    name = _name_of_body(returned)
+    if name is None:
+        return None
+    setattr(returned, name, _stepped_body(getattr(returned, name), scope))
+    return returned
+
+
+def _stepped(work: Any, scope: Scope) -> Any:
+    if inspect.isgenerator(work):
+        return step_generator(work, scope)
+    if inspect.isasyncgen(work):
+        return step_async_generator(work, scope)
+    if inspect.iscoroutine(work):
+        return step_awaitable(work, scope)
+    return None
+
+
+def _name_of_body(response: Any) -> str | None:
+    """Return where a response keeps its streamed body, if it is one that has it.
+
+    Looked up in the object itself and in its class: asking the object with `getattr`
+    would wake whatever answers to any name.
+    """
+    if "body_iterator" in getattr(response, "__dict__", ()):  # Starlette's
+        return "body_iterator"
+    kind = type(response)
+    if getattr(kind, "streaming", False) is True:  # Django's
+        return "streaming_content" if hasattr(kind, "streaming_content") else None
+    return None
+
+
+def _stepped_body(body: Any, scope: Scope) -> Any:
+    stepped = _stepped(body, scope)
+    if stepped is not None:
+        return stepped
+    if hasattr(body, "__aiter__"):
+        return step_async_iterable(body, scope)
+    return step_iterable(body, scope)
