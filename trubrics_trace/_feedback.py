@@ -86,9 +86,9 @@ def _identity(scope: Scope | None, user_id: Any, thread_id: Any) -> dict[str, An
     """Return who it is: what was said here, else what the scope says."""
     said = attributes_of({"user_id": user_id, "thread_id": thread_id})
     return {
-        "user_id": _said_or(said.user_id, scope and scope.user_id),
-        "thread_id": _said_or(said.thread_id, scope and scope.thread_id),
-        "session_id": scope and scope.session_id,
+        "user_id": _said_or(said.user_id, scope.user_id if scope else None),
+        "thread_id": _said_or(said.thread_id, scope.thread_id if scope else None),
+        "session_id": scope.session_id if scope else None,
     }
 
 

@@ -14,7 +14,11 @@ from types import FrameType
 logger = logging.getLogger("trubrics_trace")
 
 _said: dict[str, object] = {}
-_PACKAGE_DIRECTORY = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_NOT_THE_APP = (
+    os.path.dirname(os.path.abspath(__file__)) + os.sep,
+    os.path.dirname(os.path.abspath(logging.__path__[0])) + os.sep,
+    "<frozen",
+)
 
 
 def say_once(key: str, message: str) -> None:
@@ -22,6 +26,11 @@ def say_once(key: str, message: str) -> None:
     mine = object()
     if _said.setdefault(key, mine) is mine:  # atomic: two threads do not both say it
         logger.warning("%s", message)
+
+
+def was_said(key: str) -> bool:
+    """Whether this process has said `key`."""
+    return key in _said
 
 
 def forget_said() -> None:
@@ -38,15 +47,7 @@ def place_of_caller() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
-        if not (
-            filename.startswith(_PACKAGE_DIRECTORY)
-            or filename.startswith("<frozen")
-            or "site-packages" in filename
-            or filename.startswith(_STANDARD_LIBRARY)
-        ):
+        if "site-packages" not in filename and not filename.startswith(_NOT_THE_APP):
             return f"{os.path.basename(filename)}:{frame.f_lineno}"
         frame = frame.f_back
     return "unknown"
-
-
-_STANDARD_LIBRARY = os.path.dirname(os.path.abspath(logging.__path__[0])) + os.sep

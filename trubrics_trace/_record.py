@@ -8,7 +8,6 @@ and of the line in the spool; only the wire has spellings of its own.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, NoReturn, TypeAlias, TypeVar
 
@@ -29,8 +28,8 @@ class FrozenDict(dict[str, Any]):
         message = "a record cannot be changed; copy it with dict(...)"
         raise TypeError(message)
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[str, Any]]]:
         return FrozenDict, (dict(self),)
@@ -151,15 +150,20 @@ class TrackedRecord(Record):
     payload: Mapping[str, Any] = dataclasses.field(default_factory=FrozenDict)
 
 
-@functools.cache
 def field_names(record_class: type[Record]) -> tuple[str, ...]:
     """Return the names of a record's fields, the shared ones first."""
-    return tuple(field.name for field in dataclasses.fields(record_class))
+    return _FIELD_NAMES[record_class]
 
 
 _KINDS: Mapping[str, type[Record]] = {
     record_class.kind: record_class
     for record_class in (PromptRecord, FeedbackRecord, EventRecord, TrackedRecord)
+}
+
+
+_FIELD_NAMES: Mapping[type[Record], tuple[str, ...]] = {
+    record_class: tuple(field.name for field in dataclasses.fields(record_class))
+    for record_class in _KINDS.values()
 }
 
 

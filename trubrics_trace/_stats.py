@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from . import _notices
 from .errors import TelemetryError
@@ -87,18 +87,25 @@ class Ledger:
         """Count something worth knowing that is nobody's fault."""
         self._mark("noticed", reason)
 
-    def fault(self, reason: str, message: str, *, group: str = "noticed") -> None:
+    def fault(
+        self, reason: str, message: str | Callable[[], str], *, group: str = "noticed"
+    ) -> None:
         """Count what should not have happened, and say it once.
+
+        Args:
+            message: With the value, the place and the remedy; a callable is asked only
+                when the message is needed, as finding the place takes time.
 
         Raises:
             TelemetryError: strict mode is on.
         """
         self._mark(group, reason)
+        if not self.strict and _notices.was_said(reason):
+            return
+        said = message if isinstance(message, str) else message()
         if self.strict:
-            raise TelemetryError(reason, message)
-        _notices.say_once(
-            reason, f"your code is running fine, with less telemetry: {message}"
-        )
+            raise TelemetryError(reason, said)
+        _notices.say_once(reason, f"your code is running fine, with less telemetry: {said}")
 
     def counts(self, group: str) -> dict[str, int]:
         """Return the sums of one group, by reason."""

@@ -1,4 +1,4 @@
-"""Fixtures: `captured_prompts` and `trubrics_server`. Nothing is loaded until one is used."""
+"""Fixtures `captured_prompts` and `trubrics_server`; nothing is loaded before their use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def captured_prompts() -> Iterator[list[Record]]:
-    """Every record of the test, as a plain list: no disk, no network, no thread."""
+    """Yield a list of the test's records: no disk, no network, no thread."""
     from .testing import capture_prompts
 
     with capture_prompts() as records:
@@ -23,7 +23,7 @@ def captured_prompts() -> Iterator[list[Record]]:
 
 @pytest.fixture
 def trubrics_server() -> Iterator[IngestionServer]:
-    """A loopback server that speaks the ingestion API."""
+    """Yield a loopback server that speaks the ingestion API."""
     from .testing import serve_ingestion
 
     with serve_ingestion() as server:

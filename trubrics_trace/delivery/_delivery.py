@@ -28,7 +28,7 @@ class Delivery:
         self.destination = destination
         self.spool = spool
         self.sender: Sender | None = None
-        transport = _transport_to(destination, settings)
+        transport = transport_to(destination, settings)
         if transport is not None:
             self.sender = Sender(
                 spool,
@@ -121,7 +121,8 @@ def spool_at(root: Path | None, destination: Destination, settings: Settings) ->
     )
 
 
-def _transport_to(destination: Destination, settings: Settings) -> Transport | None:
+def transport_to(destination: Destination, settings: Settings) -> Transport | None:
+    """Return what speaks to a destination; None, said once, where nothing may be sent."""
     # Imported here: who has no credentials never pays for an HTTP client.
     if destination.platform == "ingestion" and settings.api_key:
         from ._ingestion import IngestionTransport

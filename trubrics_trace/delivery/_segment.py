@@ -162,6 +162,18 @@ def count_unsettled(path: Path) -> int:
         os.close(file)
 
 
+def first_unsettled(path: Path) -> bytes | None:
+    """Return the oldest line of the segment at `path` that waits; None if none does."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(file).st_size
+        return next(
+            (line for _, line in _lines(file, read_progress(path).offset, size)), None
+        )
+    finally:
+        os.close(file)
+
+
 def _lines(file: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     """Yield the whole lines between two offsets, each with its own."""
     rest, position = b"", start

@@ -135,9 +135,9 @@ class Sender:
 
     def wake_if_full(self) -> None:
         """Let the thread send now if a whole batch waits. Called after each record."""
-        if self._failures == 0 and self._spool.pending >= self._batch_size:
-            if self._wakes.empty():
-                self._wakes.put(None)
+        is_full = self._failures == 0 and self._spool.pending >= self._batch_size
+        if is_full and self._wakes.empty():
+            self._wakes.put(None)
 
     def begin_flush(self) -> Flush:
         """Send what was taken before this call, now; the answer tells when it is done.

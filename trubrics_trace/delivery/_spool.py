@@ -274,7 +274,7 @@ class Spool:
                     segment.delete()
 
     def _expire_kept(self, directory: Path) -> None:
-        """Delete delivered segments that were kept to be read, and have been long enough."""
+        """Delete delivered segments that were kept to be read, for long enough."""
         oldest = time.time() - self._keep_delivered
         for ack_path in directory.glob("*.ack"):
             path = ack_path.with_suffix(".jsonl")
@@ -338,6 +338,18 @@ def _orphans(directory: Path, held: set[str]) -> Iterator[_Owned]:
                     ledger.note("torn_tail")
                 segments.append(segment)
         yield _Owned(lock_path.stem, lock_path, file, segments)
+
+
+def is_owner_alive(lock_path: Path) -> bool:
+    """Whether a process holds this lock now; asked with a look that lets go at once."""
+    try:
+        file = os.open(lock_path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _is_locked_by_us(file, lock_path)
+    finally:
+        os.close(file)
 
 
 def _is_locked_by_us(file: int, path: Path) -> bool:

@@ -7,7 +7,6 @@ since the start; `on_llm_end` and `on_llm_error` run in a task of their own.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,55 +16,16 @@ from uuid import UUID
 from langchain_core.callbacks.base import BaseCallbackHandler
 from langchain_core.callbacks.manager import AsyncCallbackManager
 
-from .. import _clock, _notices, _runtime
-from .._record import PromptRecord, Status
+from .. import _notices, _runtime
 from .._settings import Settings, settings_from
 from .._stats import ledger
 from ..pipeline._pipeline import attempt
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
-from ..scope._attributes import (
-    NOT_GIVEN,
-    NOTHING,
-    Attributes,
-    attributes_of,
-    merge,
-    union,
-)
+from ..scope._attributes import NOT_GIVEN, NOTHING, Attributes, merge
 from ..scope._current import Scope, scope_was_opened_here
-from ._messages import answer_of, prompt_of, tell_messages, tool_calls_of
+from ._config import config_attributes
+from ._telling import note_of, status_of, tell
 from ._turns import Turn, turns
-from ._usage import usage_of
-
-# What of a call's parameters is told; the rest may hold anything, keys included.
-_PARAMETERS = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "max_tokens",
-    "max_completion_tokens",
-    "stop",
-    "seed",
-    "n",
-    "frequency_penalty",
-    "presence_penalty",
-    "reasoning_effort",
-    "tool_choice",
-)
-_CONFIG_IDENTITY = {
-    "trubrics_user_id": "user_id",
-    "trubrics_thread_id": "thread_id",
-    "trubrics_tags": "tags",
-}
-# LangChain's own words in tags and metadata, which nobody who asked has said.
-_NOISY_TAGS = (
-    "seq:step:",
-    "map:key:",
-    "graph:step:",
-    "langsmith:",
-    "branch:",
-    "condition:",
-)
-_NOISY_METADATA = ("ls_", "lc_", "__pregel", "checkpoint_", "trubrics_")
 
 
 class TrubricsCallbackHandler(BaseCallbackHandler):
@@ -232,15 +192,15 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         """Tell a call that has its answer."""
         turn = turns.take(run_id)
         if turn is not None:
-            attempt("callback_failed", _tell, turn, response, "complete", None)
+            attempt("callback_failed", tell, turn, response, "complete", None)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Tell a call that failed, or that somebody stopped."""
         turn = turns.take(run_id)
         if turn is not None:
             response = kwargs.get("response")
-            status = _status_of(error)
-            attempt("callback_failed", _tell, turn, response, status, error)
+            status = status_of(error)
+            attempt("callback_failed", tell, turn, response, status, error)
 
     def on_chain_start(
         self,
@@ -263,8 +223,9 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         """Forget a live run."""
         turns.end_run(run_id)
 
-    on_tool_start = on_retriever_start = on_chain_start
-    on_tool_end = on_retriever_end = on_chain_end
+    # A tool or a retriever is a live run like a chain; only its input is of another type.
+    on_tool_start = on_retriever_start = on_chain_start  # type: ignore[assignment]
+    on_tool_end = on_retriever_end = on_chain_end  # type: ignore[assignment]
     on_tool_error = on_retriever_error = on_chain_error
 
     def __repr__(self) -> str:
@@ -289,12 +250,13 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         scope = turns.owner_of(parent_run_id)
         if not self._is_recorded(scope):
             return
-        config = _config_attributes(tags, metadata or {})
+        metadata = metadata or {}
+        config = config_attributes(tags, metadata)
         inner = NOTHING if scope is None else scope.attributes
         attributes = merge(merge(own, config), inner)
         _notice_user(attributes, own, config, inner)
         live = turns.run_of(parent_run_id)
-        turn = _turn(run_id, parent_run_id, scope, attributes, asked, metadata, kwargs)
+        turn = note_of(run_id, parent_run_id, scope, attributes, asked, metadata, kwargs)
         if live is not None and turn.run_name is None:
             turn.run_name = live.root_name
         self._receive(turn)
@@ -317,9 +279,11 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         if scope_was_opened_here():
             ledger.fault(
                 "late",
-                f"a model call at {_notices.place_of_caller()} came after its scope had "
-                "closed, so it is not recorded; carry the scope with carry_scope(...), "
-                "or open it in the web framework's middleware",
+                lambda: (
+                    f"a model call at {_notices.place_of_caller()} came after its scope "
+                    "had closed, so it is not recorded; carry the scope with "
+                    "carry_scope(...), or open it in the web framework's middleware"
+                ),
             )
         return False
 
@@ -327,7 +291,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
 def settle_orphans() -> None:
     """Tell the calls whose end nobody can report any more: they were cancelled."""
     for turn in turns.take_orphans():
-        attempt("callback_failed", _tell, turn, None, "cancelled", None)
+        attempt("callback_failed", tell, turn, None, "cancelled", None)
 
 
 def _own_settings(**given: Any) -> Settings | None:
@@ -344,65 +308,6 @@ def _own_settings(**given: Any) -> Settings | None:
     return dataclasses.replace(_runtime.settings(), **changes)
 
 
-def _turn(
-    run_id: UUID,
-    parent_run_id: UUID | None,
-    scope: Scope | None,
-    attributes: Attributes,
-    asked: str | Sequence[Any],
-    metadata: Mapping[str, Any] | None,
-    kwargs: Mapping[str, Any],
-) -> Turn:
-    metadata = metadata or {}
-    parameters = kwargs.get("invocation_params") or {}
-    told = None if isinstance(asked, str) else tell_messages(asked)
-    run_name = attributes.run_name
-    if run_name is NOT_GIVEN:
-        run_name = (scope.called if scope else None) or kwargs.get("name")
-    return Turn(
-        record_id=str(run_id),
-        parent_run_id=None if parent_run_id is None else str(parent_run_id),
-        scope=scope,
-        attributes=attributes,
-        run_name=run_name,
-        prompt=asked if isinstance(asked, str) else prompt_of(told or ()),
-        messages=told,
-        model=_first(metadata, "ls_model_name")
-        or _first(parameters, "model", "model_name", "model_id"),
-        provider=_first(metadata, "ls_provider"),
-        parameters={
-            name: parameters[name]
-            for name in _PARAMETERS
-            if parameters.get(name) is not None
-        }
-        or None,
-    )
-
-
-def _config_attributes(tags: list[str] | None, metadata: Mapping[str, Any]) -> Attributes:
-    """Return what LangChain's `config` says; a client may have written it."""
-    said: dict[str, Any] = {
-        ours: metadata[theirs]
-        for theirs, ours in _CONFIG_IDENTITY.items()
-        if theirs in metadata
-    }
-    if "thread_id" not in said and metadata.get("thread_id"):
-        said["thread_id"] = metadata["thread_id"]  # LangGraph's own
-    kept: dict[str, Any] = {}
-    graph: dict[str, Any] = {}
-    for key, value in metadata.items():
-        if key.startswith("langgraph_"):
-            graph[key.removeprefix("langgraph_")] = value
-        elif not key.startswith(_NOISY_METADATA) and key != "thread_id":
-            kept[key] = value
-    if graph:
-        kept["langgraph"] = graph
-    said["metadata"] = kept
-    attributes = attributes_of(said)
-    heard = tuple(tag for tag in tags or () if not tag.startswith(_NOISY_TAGS))
-    return dataclasses.replace(attributes, tags=union(attributes.tags, heard))
-
-
 def _notice_user(
     attributes: Attributes, own: Attributes, config: Attributes, inner: Attributes
 ) -> None:
@@ -414,98 +319,8 @@ def _notice_user(
     elif attributes.user_id is NOT_GIVEN:
         ledger.fault(
             "without_user",
-            f"a model call at {_notices.place_of_caller()} has no user; give user_id= "
-            "to the scope or the decorator, or call identify(...)",
+            lambda: (
+                f"a model call at {_notices.place_of_caller()} has no user; give user_id= "
+                "to the scope or the decorator, or call identify(...)"
+            ),
         )
-
-
-def _tell(turn: Turn, response: Any, status: Status, error: BaseException | None) -> None:
-    """Build the record of a call that is over, and hand it to the pipeline."""
-    ended = _clock.monotonic()
-    generations = _generations(response)
-    attributes = turn.attributes
-    record = PromptRecord(
-        record_id=turn.record_id,
-        parent_run_id=turn.parent_run_id,
-        run_name=turn.run_name,
-        user_id=_said(attributes.user_id),
-        thread_id=_said(attributes.thread_id),
-        session_id=_said(attributes.session_id),
-        assistant_id=_said(attributes.assistant_id),
-        tags=union(("langchain",), attributes.tags),
-        metadata=attributes.metadata,
-        status=status,
-        error_type=type(error).__name__ if status == "error" and error else None,
-        error_message=str(error) if status == "error" and error else None,
-        prompt=turn.prompt,
-        messages=turn.messages,
-        started_at=turn.started_at,
-        latency_seconds=round(ended - turn.started, 6),
-        first_token_seconds=(
-            None if turn.first_token is None else round(turn.first_token - turn.started, 6)
-        ),
-        parameters=turn.parameters,
-        **_answer(turn, generations, response),
-    )
-    for settings in turn.recipients:
-        _runtime.accept(record, turn.scope, settings)
-
-
-def _answer(turn: Turn, generations: list[Any], response: Any) -> dict[str, Any]:
-    """Return what the model said, as fields of the record."""
-    llm_output = getattr(response, "llm_output", None) or {}
-    messages = [getattr(generation, "message", None) for generation in generations]
-    texts = [
-        generation.text if message is None else answer_of(message)
-        for generation, message in zip(generations, messages)
-    ]
-    text = "\n\n".join(text for text in texts if text)
-    info = [_info_of(generation) for generation in generations]
-    calls = tuple(call for message in messages for call in tool_calls_of(message))
-    return {
-        "generation": text if generations and text else "".join(turn.pieces) or None,
-        "tool_calls": calls or None,
-        "finish_reason": _first_of(info, "finish_reason", "stop_reason", "done_reason"),
-        "model": turn.model
-        or _first_of(info, "model_name", "model")
-        or _first(llm_output, "model_name", "model"),
-        "provider": turn.provider or _first_of(info, "model_provider"),
-        **usage_of(generations, llm_output),
-    }
-
-
-def _status_of(error: BaseException) -> Status:
-    if isinstance(error, GeneratorExit):  # the consumer left the stream
-        return "stopped"
-    if isinstance(error, asyncio.CancelledError):
-        return "cancelled"
-    return "error"
-
-
-def _generations(response: Any) -> list[Any]:
-    prompts = getattr(response, "generations", None)
-    return list(prompts[0]) if prompts else []
-
-
-def _info_of(generation: Any) -> Mapping[str, Any]:
-    message = getattr(generation, "message", None)
-    return {
-        **(getattr(message, "response_metadata", None) or {}),
-        **(getattr(generation, "generation_info", None) or {}),
-    }
-
-
-def _first_of(infos: list[Mapping[str, Any]], *keys: str) -> str | None:
-    found = (_first(info, *keys) for info in infos)
-    return next((value for value in found if value), None)
-
-
-def _first(values: Mapping[str, Any], *keys: str) -> str | None:
-    return next(
-        (values[key] for key in keys if values.get(key) and isinstance(values[key], str)),
-        None,
-    )
-
-
-def _said(value: Any) -> str | None:
-    return None if value is NOT_GIVEN else value

@@ -119,8 +119,8 @@ def _text_of_block(block: Any) -> str:
 def _note_of_media(kind: str, block: Mapping[str, Any]) -> str:
     """Return the note for an image, sound or file, in any of the providers' shapes."""
     noun = kind.removesuffix("_url").removeprefix("input_")
-    # {"image_url": {"url": ...}}, {"input_audio": {"data": ...}}, {"source": {...}},
-    # {"file": {"file_data": ...}}, or the parts beside the type.
+    # Under the type's own name (OpenAI), under "source" (Anthropic), under "file", or
+    # beside the type (LangChain).
     inner = next(
         (
             block[key]

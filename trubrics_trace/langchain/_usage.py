@@ -8,7 +8,7 @@ a provider is to add its words to the table.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 _WORDS: Mapping[str, tuple[str, ...]] = {
     # OpenAI says prompt_tokens and, in the Responses API, input_tokens; Ollama counts
@@ -101,7 +101,7 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
     return counts
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 

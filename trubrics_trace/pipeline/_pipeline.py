@@ -38,7 +38,7 @@ def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
     asked = _ask_before_send(record, settings)
     if asked is None:
         return None
-    prepared = attempt("record_failed", prepare, asked, settings)
+    prepared: Record | None = attempt("record_failed", prepare, asked, settings)
     if prepared is None:
         return None
     line = attempt("record_failed", line_of, prepared)

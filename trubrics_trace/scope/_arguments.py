@@ -218,10 +218,9 @@ class _Guard:
 
 
 def _attributes(values: Mapping[str, Any]) -> Attributes:
-    attributes = NOBODY  # never what is outside: in doubt, nobody
     with _Guard("attributes", attributes_of):
-        attributes = attributes_of(values)
-    return attributes
+        return attributes_of(values)
+    return NOBODY  # never what is outside: in doubt, nobody
 
 
 def _otherwise(name: str) -> Any:

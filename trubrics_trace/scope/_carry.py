@@ -75,9 +75,9 @@ def _carry(work: Any, origin: Scope | None) -> Any:
     raise ConfigurationError(message)
 
 
-def _child_of(origin: Scope | None) -> Scope:
-    """Return an open scope inside `origin`, or one that records nothing: there is none."""
-    return Scope(parent=origin, enabled=origin is not None)
+def _child_of(origin: Scope | None) -> Scope | None:
+    """Return an open scope inside `origin`; None where there is none to carry."""
+    return None if origin is None else Scope(parent=origin)
 
 
 def _carry_function(work: Callable[..., _T], origin: Scope | None) -> Callable[..., _T]:
@@ -89,7 +89,8 @@ def _carry_function(work: Callable[..., _T], origin: Scope | None) -> Callable[.
             returned = work(*args, **kwargs)
         finally:
             end_step(step, scope)
-            scope.close()
+            if scope is not None:
+                scope.close()
         if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
             return _carry(returned, origin)
         return _carry(returned, origin) if inspect.iscoroutine(returned) else returned

@@ -67,14 +67,14 @@ class Scope:
         called: str | None = None,
     ) -> None:
         # What the work is called where nobody gave it a run_name.
-        self.called = called or (parent.called if parent else None)
+        self.called: str | None = called or (parent.called if parent else None)
         self.is_open = True
         self.is_root = parent is None
         self.last_record_id: str | None = None
         self.opener = opener
         self.outer: Scope | None = None  # what the context held before, while open
         self.parent = parent
-        self.is_enabled = enabled and (parent is None or parent.is_enabled)
+        self.is_enabled: bool = enabled and (parent is None or parent.is_enabled)
         self._own = own
         self._epoch = _identify_epoch
         self._merged = self._read_through()

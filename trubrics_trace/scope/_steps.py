@@ -5,6 +5,8 @@ Rule 2: what the body had current when it yielded is current again when it goes 
 scopes opened in the body live across its steps, and the consumer never sees them.
 Rule 3: whatever is sent, thrown or closed reaches the body as if nothing were between.
 Rule 4: the scope closes when the body ends: exhausted, raised, closed or collected.
+
+A scope None is that of work that was carried from where none is open.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _Return = TypeVar("_Return")
 
 
 def step_generator(
-    body: Generator[_Yield, _Send, _Return], scope: Scope
+    body: Generator[_Yield, _Send, _Return], scope: Scope | None
 ) -> Generator[_Yield, _Send, _Return]:
     """Return a generator that is `body`, each of its steps taken inside the scope."""
     stepped = _steps(body, scope)
@@ -35,14 +37,16 @@ def step_generator(
     return stepped
 
 
-def step_iterable(body: Iterable[_Yield], scope: Scope) -> Generator[_Yield, Any, None]:
+def step_iterable(
+    body: Iterable[_Yield], scope: Scope | None
+) -> Generator[_Yield, Any, None]:
     """Return a generator of what `body` yields, each step taken inside the scope."""
     return step_generator(_delegate(body), scope)
 
 
 def step_async_generator(
     body: AsyncGenerator[_Yield, _Send],
-    scope: Scope | Callable[[], Awaitable[Scope]],
+    scope: Scope | None | Callable[[], Awaitable[Scope]],
 ) -> AsyncGenerator[_Yield, _Send]:
     """Return an async generator that is `body`, each step taken inside the scope.
 
@@ -54,13 +58,13 @@ def step_async_generator(
 
 
 def step_async_iterable(
-    body: AsyncIterable[_Yield], scope: Scope
+    body: AsyncIterable[_Yield], scope: Scope | None
 ) -> AsyncGenerator[_Yield, Any]:
     """Return an async generator of what `body` yields, each step inside the scope."""
     return step_async_generator(_delegate_async(body), scope)
 
 
-async def step_awaitable(body: Awaitable[_Return], scope: Scope) -> _Return:
+async def step_awaitable(body: Awaitable[_Return], scope: Scope | None) -> _Return:
     """Await `body` inside the scope, then close it.
 
     One step from beginning to end: while it is suspended, so is its whole task.
@@ -70,13 +74,13 @@ async def step_awaitable(body: Awaitable[_Return], scope: Scope) -> _Return:
         return await body
     finally:
         end_step(step, scope)
-        scope.close()
+        _close(scope)
 
 
 def _steps(
-    body: Generator[_Yield, _Send, _Return], scope: Scope
+    body: Generator[_Yield, _Send, _Return], scope: Scope | None
 ) -> Generator[_Yield, _Send, _Return]:
-    inside: Scope | None = scope
+    inside = scope
     resume: Callable[[Any], _Yield] = body.send
     value: Any = None
     try:
@@ -96,15 +100,15 @@ def _steps(
                 value = thrown
                 resume = body.throw
     finally:
-        scope.close()
+        _close(scope)
 
 
 async def _async_steps(
     body: AsyncGenerator[_Yield, _Send],
-    scope: Scope | Callable[[], Awaitable[Scope]],
+    scope: Scope | None | Callable[[], Awaitable[Scope]],
 ) -> AsyncGenerator[_Yield, _Send]:
-    opened = scope if isinstance(scope, Scope) else await scope()
-    inside: Scope | None = opened
+    opened = await scope() if callable(scope) else scope
+    inside = opened
     resume: Callable[[Any], Awaitable[_Yield]] = body.asend
     value: Any = None
     try:
@@ -124,7 +128,12 @@ async def _async_steps(
                 value = thrown
                 resume = body.athrow
     finally:
-        opened.close()
+        _close(opened)
+
+
+def _close(scope: Scope | None) -> None:
+    if scope is not None:
+        scope.close()
 
 
 def _delegate(body: Iterable[_Yield]) -> Generator[_Yield, Any, None]:

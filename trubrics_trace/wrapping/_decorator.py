@@ -8,7 +8,7 @@ the scope, each for one kind.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, overload
 
 import wrapt
@@ -80,7 +80,7 @@ def trubrics_trace(function: Any = NOT_GIVEN, /, **keywords: Any) -> Any:
     return _traced(function, keywords)
 
 
-class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[misc] # wrapt is untyped
+class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg] # not at runtime
     """A function with a scope around each call; pickled, as functions are, by name."""
 
     def __reduce_ex__(self, protocol: object) -> str:
@@ -141,8 +141,8 @@ def _around_coroutine(recipe: Recipe, name: str) -> _Wrapper:
 
     def wrapper(
         wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Coroutine[Any, Any, Any]:
-        coroutine = around(wrapped, instance, args, kwargs)
+    ) -> Any:
+        coroutine: Any = around(wrapped, instance, args, kwargs)
         coroutine.__qualname__ = name  # what a task, or a warning, calls it
         return coroutine
 

@@ -1,0 +1,110 @@
+"""Send what waits in the spool for the account that the environment names.
+
+Set TRUBRICS_API_KEY first. Records of another destination are never taken along: what was
+recorded without credentials is sent by `--from local` alone. What a running app holds is
+left to that app. Exit code 0: nothing is left; 1: something is; 2: it could not be tried.
+
+Examples:
+  trubrics-trace flush --timeout 60
+  trubrics-trace flush --from local
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+from .. import _clock
+from .._settings import LOCAL, Destination, Settings, settings_from
+from .._stats import FlushReport
+from ..delivery._census import take_census
+from ..delivery._delivery import spool_at, transport_to
+from ..delivery._sender import Sender
+from ..errors import SpoolError
+from ._status import spool_root_of
+
+NAME = "flush"
+SUMMARY = "send what waits in the spool"
+
+_POLL_SECONDS = 0.02
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only this command takes."""
+    parser.add_argument(
+        "--from",
+        dest="source",
+        choices=["local"],
+        help="send what was recorded without credentials",
+    )
+    parser.add_argument(
+        "--destination",
+        metavar="LABEL",
+        help="refuse to run unless the credentials are those of this destination",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long to try at most (default: 30)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Send, and print what became of it."""
+    settings = settings_from({})
+    destination = settings.destination
+    if destination == LOCAL:
+        message = "there are no credentials to send with; set TRUBRICS_API_KEY"
+        raise SpoolError(message)
+    if options.destination not in (None, destination.label):
+        message = (
+            f"the credentials are those of {destination.label}, not of "
+            f"{options.destination}; set the TRUBRICS_API_KEY and TRUBRICS_HOST of that"
+        )
+        raise SpoolError(message)
+    root = spool_root_of(options)
+    source = LOCAL if options.source == "local" else destination
+    report = _send(root, source, settings, options.timeout)
+    left = sum(row.pending for row in take_census(root) if row.label == source.label)
+    if options.json:
+        said = {**dataclasses.asdict(report), "left": left, "from": source.label}
+        print(json.dumps(said))  # noqa: T201 - a command line
+    else:
+        error = f"; the last error was: {report.last_error}" if report.last_error else ""
+        print(  # noqa: T201 - a command line
+            f"sent {report.delivered:,} of {source.label} to {destination.label}, "
+            f"{left:,} left{error}"
+        )
+    return 0 if report.complete and not left else 1
+
+
+def _send(
+    root: Path, source: Destination, settings: Settings, timeout: float
+) -> FlushReport:
+    """Send what lies below a root for one destination, with what carries to another."""
+    transport = transport_to(settings.destination, settings)
+    if transport is None:
+        message = f"nothing carries to {settings.destination.label}"
+        raise SpoolError(message)
+    spool = spool_at(root, source, settings)
+    spool.adopt()
+    sender = Sender(
+        spool,
+        transport,
+        label=source.label,
+        flush_interval=settings.flush_interval,
+        batch_size=settings.batch_size,
+    )
+    deadline = _clock.monotonic() + timeout
+    flush = sender.begin_flush()
+    while not flush.is_done and _clock.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    report = flush.report()
+    sender.stop(1.0)
+    spool.close()
+    return report

@@ -1,0 +1,50 @@
+"""What LangChain's `config` says of a call, without LangChain's own noise. Pure.
+
+A client of the app may have written it, so who it names only fills what no scope says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ..scope._attributes import Attributes, attributes_of, union
+
+_IDENTITY = {
+    "trubrics_user_id": "user_id",
+    "trubrics_thread_id": "thread_id",
+    "trubrics_tags": "tags",
+}
+# LangChain's own words in tags and metadata, which nobody who asked has said.
+_NOISY_TAGS = (
+    "seq:step:",
+    "map:key:",
+    "graph:step:",
+    "langsmith:",
+    "branch:",
+    "condition:",
+)
+_NOISY_METADATA = ("ls_", "lc_", "__pregel", "checkpoint_", "trubrics_")
+
+
+def config_attributes(tags: list[str] | None, metadata: Mapping[str, Any]) -> Attributes:
+    """Return what LangChain's `config` says; a client may have written it."""
+    said: dict[str, Any] = {
+        ours: metadata[theirs] for theirs, ours in _IDENTITY.items() if theirs in metadata
+    }
+    if "thread_id" not in said and metadata.get("thread_id"):
+        said["thread_id"] = metadata["thread_id"]  # LangGraph's own
+    kept: dict[str, Any] = {}
+    graph: dict[str, Any] = {}
+    for key, value in metadata.items():
+        if key.startswith("langgraph_"):
+            graph[key.removeprefix("langgraph_")] = value
+        elif not key.startswith(_NOISY_METADATA) and key != "thread_id":
+            kept[key] = value
+    if graph:
+        kept["langgraph"] = graph
+    said["metadata"] = kept
+    attributes = attributes_of(said)
+    heard = tuple(tag for tag in tags or () if not tag.startswith(_NOISY_TAGS))
+    return dataclasses.replace(attributes, tags=union(attributes.tags, heard))
