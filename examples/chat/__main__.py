@@ -28,7 +28,7 @@ FLUSH_SECONDS = 10
 
 
 def main() -> int:
-    """The whole story, from the first process to the verdict."""
+    """Tell the whole story, from the first process to the verdict."""
     os.environ["no_proxy"] = "127.0.0.1"  # nothing here leaves this machine
     LOGS.mkdir(parents=True, exist_ok=True)
     say(painted("Six people, one model, every prompt under its user", BOLD))
@@ -52,20 +52,21 @@ def main() -> int:
         with progress("flushing to the ingestion server"):
             flush(timeout=FLUSH_SECONDS)
         shutdown()
-        events = {event["properties"]["record_id"]: event for event in ingestion.events}
+        told = {event["properties"]["record_id"]: event for event in ingestion.events}
         counts = report.Counts(
             witness=llm.witness,
             requests=llm.requests(),
             records=len(records),
             delivered=len(ingestion.record_ids),
         )
-    report.show(list(events.values()), counts)
+    events = list(told.values())
+    report.show(events, counts)
     say(painted(f"  the logs are in {LOGS}/", DIM))
-    return report.verdict(list(events.values()), counts)
+    return report.verdict(events, counts)
 
 
 def talk(llm: Llm, records: list[EventDict]) -> None:
-    """Everybody has their say, and the app has shut down after them."""
+    """Let everybody have their say, and the app shut down after them."""
     questions = len(users.asked())
 
     def so_far() -> str:
@@ -79,7 +80,7 @@ def talk(llm: Llm, records: list[EventDict]) -> None:
 
 
 def chosen_llm() -> AbstractContextManager[Llm]:
-    """The real model wherever it is installed; if not, that is said."""
+    """Take the real model wherever it is installed; where it is not, say so."""
     if os.environ.get("FAKE"):
         why = "FAKE=1"
     elif not smollm2.is_installed():
@@ -91,7 +92,7 @@ def chosen_llm() -> AbstractContextManager[Llm]:
 
 
 def chosen_asker() -> Asker:
-    """The honest one, unless `BREAK=user` asks for a mistake."""
+    """Take the honest one, unless `BREAK=user` asks for a mistake."""
     if os.environ.get("BREAK") != "user":
         return asker
     say(painted("! BREAK=user: one question will stand under a wrong user", YELLOW))
@@ -100,7 +101,7 @@ def chosen_asker() -> Asker:
 
 @contextmanager
 def recording(path: Path) -> Iterator[list[EventDict]]:
-    """The app's own structlog: JSON lines in a file, our records kept for the count."""
+    """Log as the app would: JSON lines in a file; and keep our records, to count them."""
     records: list[EventDict] = []
 
     def keep(_: object, __: str, event: EventDict) -> EventDict:

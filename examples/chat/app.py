@@ -20,23 +20,23 @@ Asker = Callable[[Request], str | None]
 
 
 def asker(request: Request) -> str | None:
-    """Who asks, as the request's own header says; without it, nobody."""
+    """Return who asks, as the request's own header says; without it, nobody."""
     return request.headers.get("x-user-id")
 
 
 def mistaken_asker(request: Request) -> str | None:
-    """The wrong user, planted: Dave's stream is taken for Alice's."""
+    """Plant one wrong user: take Dave's stream for Alice's."""
     is_daves_stream = asker(request) == "dave" and request.url.path == "/stream"
     return "alice" if is_daves_stream else asker(request)
 
 
 def conversation(request: Request) -> str | None:
-    """Which thread this belongs to."""
+    """Return the conversation that this belongs to."""
     return request.headers.get("x-thread-id")
 
 
 def chat_app(llm: BaseChatModel, who: Asker = asker) -> FastAPI:
-    """Four routes to one model: sync, async, batch and streaming."""
+    """Return an app with four routes to one model: sync, async, batch, streaming."""
     app = FastAPI()
     traced = trubrics_trace(tags=["chat"], user_id=who, thread_id=conversation)
 
@@ -57,9 +57,7 @@ def chat_app(llm: BaseChatModel, who: Asker = asker) -> FastAPI:
 
     @app.post("/stream")
     @traced
-    async def answer_as_it_comes(
-        request: Request, question: Question
-    ) -> StreamingResponse:
+    async def answer_as_it_comes(request: Request, question: Question) -> StreamingResponse:
         return StreamingResponse(chunk.text async for chunk in llm.astream(question))
 
     return app
@@ -67,7 +65,7 @@ def chat_app(llm: BaseChatModel, who: Asker = asker) -> FastAPI:
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
-    """The app under a real uvicorn, at the address that is yielded."""
+    """Serve the app by a real uvicorn, at the address that is yielded."""
     config = uvicorn.Config(app, log_level="warning", lifespan="off")
     server, listener = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
     thread = Thread(target=server.run, kwargs={"sockets": [listener]})

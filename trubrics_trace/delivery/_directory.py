@@ -23,13 +23,13 @@ def spool_root(spool_dir: str | None) -> Path | None:
     The ladder: `SPOOL_DIR`, else the platform's state directory, else the temporary one.
     A `SPOOL_DIR` that cannot be used does not lead further down: it was said on purpose.
     """
-    candidates = [Path(spool_dir)] if spool_dir else list(_ladder())
+    candidates = candidate_roots(spool_dir)
     return next((place for place in candidates if make_private(place)), None)
 
 
 def candidate_roots(spool_dir: str | None) -> list[Path]:
     """Return the places that the ladder would try, without making any."""
-    return [Path(spool_dir)] if spool_dir else list(_ladder())
+    return [Path(spool_dir).absolute()] if spool_dir else list(_ladder())
 
 
 def make_private(place: Path) -> bool:
@@ -45,7 +45,7 @@ def make_private(place: Path) -> bool:
             if stat.S_IMODE(state.st_mode) != _PRIVATE_DIRECTORY:
                 place.chmod(_PRIVATE_DIRECTORY)
         return os.access(place, os.W_OK | os.X_OK)
-    except OSError:
+    except (OSError, ValueError):  # a ValueError is a name that no file can have
         return False
 
 

@@ -19,6 +19,7 @@ from .. import _clock
 _CONNECT_SECONDS = 5.0
 _TOTAL_SECONDS = 30.0  # the slowest answer that is still waited for
 _MAX_ANSWER_BYTES = 1_000_000
+_MAX_RETRY_AFTER_SECONDS = 24 * 3600.0  # beyond a day it is a mistake, or no number
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _read(response: requests.Response, deadline: float) -> bytes:
 def _parsed(content: bytes) -> Any:
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -108,11 +109,14 @@ def _seconds_of(retry_after: str | None) -> float:
     if not retry_after:
         return 0.0
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
     except ValueError:
-        pass
+        seconds = _seconds_until(retry_after)
+    return min(max(0.0, seconds), _MAX_RETRY_AFTER_SECONDS)
+
+
+def _seconds_until(date: str) -> float:
     try:
-        until = parsedate_to_datetime(retry_after).timestamp()
-        return max(0.0, until - _clock.wall_seconds())
-    except ValueError:
+        return parsedate_to_datetime(date).timestamp() - _clock.wall_seconds()
+    except (ValueError, TypeError, OverflowError):
         return 0.0

@@ -29,7 +29,7 @@ _KEY_HEADER = "x-api-key"
 
 _REFUSED_KEY = (401, 403)
 _REFUSED_KEY_WAIT_SECONDS = 60.0  # a key is mended by people: once a minute is enough
-_REFUSED_BATCH = (413, 422)
+_UNTELLABLE = (ValueError, TypeError, AttributeError, OverflowError)  # a date, say
 
 # What of a prompt's record travels in `properties`, beside its metadata.
 _PROPERTIES = (
@@ -80,7 +80,9 @@ class IngestionTransport:
 
     def send(self, route: str, records: Sequence[Record]) -> Outcome:
         """Publish one batch and say what became of it. Never raises."""
-        payloads = [payload_of(record, self._anonymous_user) for record in records]
+        payloads, untold = self._payloads(records)
+        if untold:
+            return Rejected("a value that the API cannot be told", untold)
         try:
             answer = self._connection.request(
                 "POST", f"{self._host}/{route}", headers=self._headers, body=payloads
@@ -92,6 +94,23 @@ class IngestionTransport:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def _payloads(
+        self, records: Sequence[Record]
+    ) -> tuple[list[dict[str, Any]], frozenset[int]]:
+        """Return the payloads, and the positions of those that have none.
+
+        A record may have been changed by `before_send`, or written by another version:
+        one that cannot be told must not stand in the way of all that come after it.
+        """
+        payloads: list[dict[str, Any]] = []
+        untold: set[int] = set()
+        for at, record in enumerate(records):
+            try:
+                payloads.append(payload_of(record, self._anonymous_user))
+            except _UNTELLABLE:
+                untold.add(at)
+        return payloads, frozenset(untold)
 
     def __repr__(self) -> str:
         return f"<IngestionTransport to {self._host}>"

@@ -39,6 +39,8 @@ class Progress:
             offset, delivered, rejected, dropped = map(int, content.split())
         except ValueError:
             return cls()
+        if min(offset, delivered, rejected, dropped) < 0:
+            return cls()
         return cls(offset, delivered, rejected, dropped)
 
 
@@ -62,10 +64,10 @@ class Segment:
         flags |= os.O_CREAT | os.O_EXCL if create else 0
         self.path = path
         self._ack_path = path.with_suffix(".ack")
+        self.progress = read_progress(path)
         self._file = os.open(path, flags, _PRIVATE_FILE)
         self._ack_file: int | None = None
         self.size = 0 if create else os.fstat(self._file).st_size
-        self.progress = read_progress(path)
         self._beyond: dict[int, tuple[int, str]] = {}  # settled ahead of the offset
 
     @property
@@ -95,8 +97,11 @@ class Segment:
         """Note what became of an entry: delivered, rejected or dropped; once.
 
         Returns:
-            Whether it was still waiting: what a cap has dropped may come back delivered.
+            Whether it was still waiting here: what a cap has dropped may come back
+            delivered, and a closed segment is for whoever opens it next to settle.
         """
+        if self._file == _CLOSED:
+            return False
         if entry.start < self.progress.offset or entry.start in self._beyond:
             return False
         self._beyond[entry.start] = (entry.start + len(entry.line), how)
@@ -127,7 +132,8 @@ class Segment:
 
     def close(self) -> None:
         """Let go of the files, once. A forked child does so at once."""
-        files, self._file, self._ack_file = (self._file, self._ack_file), _CLOSED, None
+        files = (self._file, self._ack_file)
+        self._file = self._ack_file = _CLOSED
         for file in files:
             if file is not None and file != _CLOSED:
                 os.close(file)
@@ -140,10 +146,14 @@ class Segment:
 
 
 def read_progress(path: Path) -> Progress:
-    """Return how far the segment at `path` is settled, without opening it."""
+    """Return how far the segment at `path` is settled, without opening it.
+
+    Raises:
+        OSError: The note is there and cannot be read; nothing may be sent on a guess.
+    """
     try:
         return Progress.from_bytes(path.with_suffix(".ack").read_bytes())
-    except OSError:
+    except FileNotFoundError:
         return Progress()
 
 

@@ -30,6 +30,7 @@ _MAX_BACKOFF_SECONDS = 60.0  # as AWS's "full jitter" has a cap, and as people w
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BATCH_BYTES = 1_000_000  # nginx's default limit of a body is 1 MiB
 _ADOPT_EVERY_SECONDS = 30.0
+_MAX_WAIT_SECONDS = 3600.0  # what a lock can wait for is bounded; the thread looks again
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,13 +113,15 @@ class Sender:
         self.last_error: str | None = None
 
     def start(self) -> None:
-        """Start the thread, unless it runs. Where none can start, records stay on disk."""
+        """Start the thread, unless it runs. Where none can start, records stay on disk.
+
+        One that was stopped stays so: the spool may have another sender by now.
+        """
         if self._thread is not None and self._thread.is_alive():
             return
         with self._starting:
-            if self._thread is not None and self._thread.is_alive():
+            if self._is_stopping or (self._thread is not None and self._thread.is_alive()):
                 return
-            self._is_stopping = False
             thread = threading.Thread(
                 target=self._run, name=f"trubrics-trace {self._label}", daemon=True
             )
@@ -190,7 +193,7 @@ class Sender:
         if self._not_before > now:
             wait = self._not_before - now
         try:
-            self._wakes.get(timeout=wait)
+            self._wakes.get(timeout=min(wait, _MAX_WAIT_SECONDS))
         except Empty:
             return
         while not self._wakes.empty():
@@ -232,12 +235,11 @@ class Sender:
         if len(batch) == 1:
             self._reject(*batch[0], outcome.why)
             return True
-        guilty = [batch[at] for at in sorted(outcome.guilty) if at < len(batch)]
-        if guilty and len(guilty) < len(batch):
-            for entry, record in guilty:
-                self._reject(entry, record, outcome.why)
-            innocent = set(range(len(batch))) - outcome.guilty
-            return self._send(route, [batch[at] for at in sorted(innocent)])
+        innocent = [one for at, one in enumerate(batch) if at not in outcome.guilty]
+        if 0 < len(innocent) < len(batch):
+            for at in sorted(outcome.guilty.intersection(range(len(batch)))):
+                self._reject(*batch[at], outcome.why)
+            return self._send(route, innocent)
         half = len(batch) // 2
         return self._send(route, batch[:half]) and self._send(route, batch[half:])
 
@@ -305,5 +307,5 @@ def _lost(stats: Stats) -> int:
 def _record_in(entry: Entry) -> Record | None:
     try:
         return record_from_dict(json.loads(entry.line))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None

@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import secrets
 import sys
 import threading
 import time
@@ -30,8 +29,10 @@ from ._directory import make_private
 from ._segment import Entry, Segment, is_settled
 
 _SEGMENT_BYTES = 8 * 1024 * 1024  # a full one is sealed, and deleted when settled
+_LEAST_SEGMENTS = 4  # of a small cap: dropping the oldest must not drop them all
 _MEMORY_RECORDS = 10_000  # some 20 MB at 2 KB each; beyond it the oldest is dropped
 _PRIVATE_FILE = 0o600
+_CLOSED = -1
 
 
 @dataclasses.dataclass(slots=True)
@@ -42,6 +43,14 @@ class _Owned:
     lock_path: Path
     lock_file: int
     segments: deque[Segment]
+
+    def close(self) -> None:
+        """Let go of every file, once: a number may be another's a moment later."""
+        for segment in self.segments:
+            segment.close()
+        file, self.lock_file = self.lock_file, _CLOSED
+        if file != _CLOSED:
+            os.close(file)
 
 
 class Spool:
@@ -60,11 +69,12 @@ class Spool:
     ) -> None:
         self.directory = directory
         self._max_bytes = max_bytes
+        self._segment_bytes = min(_SEGMENT_BYTES, max_bytes // _LEAST_SEGMENTS)
         self._keep_delivered = keep_delivered
         self._lock = threading.RLock()  # a signal handler may come between, and record
         self._own: _Owned | None = None
         self._adopted: list[_Owned] = []
-        self._released: set[str] = set()  # closed by us, with records that wait
+        self._released: dict[str, int] = {}  # closed by us, with what was pending there
         self._number = 0
         self._memory: deque[bytes] = deque()
         self._accepted = 0
@@ -126,15 +136,19 @@ class Spool:
         adopted = 0
         self._expire_kept(self.directory)
         for owned in _orphans(self.directory, self._held_names()):
+            count = _count(owned)  # before the lock: nobody else knows of them yet
             with self._lock:
-                count = sum(1 for segment in owned.segments for _ in segment.unsettled())
                 self._adopted.append(owned)
-                if owned.name not in self._released:  # else they are counted already
-                    self._adopted_count += count
-                    adopted += count
+                # What we closed ourselves is counted already, and was perhaps sent on.
+                adopted += count - self._released.pop(owned.name, 0)
                 if self._waiting_since is None and count:
                     self._waiting_since = _clock.monotonic()
                 self._sweep()
+        with self._lock:
+            for name in list(self._released):
+                if not (self.directory / f"{name}.lock").exists():
+                    adopted -= self._released.pop(name)  # others took it, and ended it
+            self._adopted_count += adopted
         return adopted
 
     @property
@@ -178,19 +192,15 @@ class Spool:
             owned = [*self._adopted, *([self._own] if self._own else [])]
             for one in owned:
                 self._delete_settled(one, all_of_them=True)
-                for segment in one.segments:
-                    segment.close()
                 if one.segments:
-                    self._released.add(one.name)
+                    self._released[one.name] = _count(one)
                 _release(one)
             self._own, self._adopted, self._number = None, [], 0
 
     def let_go(self) -> None:
         """In a forked child: close what the parent holds, and touch nothing of it."""
         for one in [*self._adopted, *([self._own] if self._own else [])]:
-            for segment in one.segments:
-                segment.close()
-            os.close(one.lock_file)
+            one.close()
 
     def _segment_for(self, size: int) -> Segment:
         if self._own is None:
@@ -198,21 +208,22 @@ class Spool:
                 raise OSError("no directory for the spool")
             self._own = _new_owner(self.directory)
         segments = self._own.segments
-        if not segments or segments[-1].size + size > _SEGMENT_BYTES:
-            self._make_room()
+        if not segments or segments[-1].size + size > self._segment_bytes:
+            self._make_room(max(size, self._segment_bytes))
             self._number += 1
             name = f"{self._own.name}.{self._number:06d}.jsonl"
             segments.append(Segment(self._own.lock_path.with_name(name), create=True))
         return segments[-1]
 
-    def _make_room(self) -> None:
+    def _make_room(self, wanted: int) -> None:
         """Before a new segment: drop the oldest whole ones that the cap leaves no place."""
         size = sum(segment.size for segment in self._segments())
         for segment in list(self._segments()):
-            if size + _SEGMENT_BYTES <= self._max_bytes:
+            if size + wanted <= self._max_bytes:
                 return
             size -= segment.size
             self.settle_dropped(list(segment.unsettled()), "spool_full")
+            segment.delete()  # also where delivered ones are kept: it is room that is asked
 
     def _keep_in_memory(self, line: bytes) -> None:
         ledger.note("in_memory")
@@ -288,7 +299,8 @@ class Spool:
     def _set_aside(self, line: bytes, reason: str) -> None:
         if self.directory is None:
             return
-        kept = {"reason": reason, "at": _clock.utc_now(), "record": line.decode()}
+        told = line.decode(errors="replace")
+        kept = {"reason": reason, "at": _clock.utc_now(), "record": told}
         try:
             file = os.open(
                 self.directory / "rejected.jsonl",
@@ -310,7 +322,7 @@ def _new_owner(directory: Path) -> _Owned:
     if not make_private(directory):
         raise OSError(f"{directory.name} is not ours alone")
     while True:
-        name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}"
+        name = f"{time.time_ns():020d}-{os.getpid()}-{os.urandom(4).hex()}"
         lock_path = directory / f"{name}.lock"
         file = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
         if _is_locked_by_us(file, lock_path):
@@ -330,14 +342,16 @@ def _orphans(directory: Path, held: set[str]) -> Iterator[_Owned]:
         if not _is_locked_by_us(file, lock_path):
             os.close(file)
             continue
-        segments: deque[Segment] = deque()
-        for path in sorted(directory.glob(f"{lock_path.stem}.*.jsonl")):
-            with contextlib.suppress(OSError):
-                segment = Segment(path)
-                if segment.skip_torn_tail():
+        owned = _Owned(lock_path.stem, lock_path, file, deque())
+        try:
+            for path in sorted(directory.glob(f"{owned.name}.*.jsonl")):
+                owned.segments.append(Segment(path))
+                if owned.segments[-1].skip_torn_tail():
                     ledger.note("torn_tail")
-                segments.append(segment)
-        yield _Owned(lock_path.stem, lock_path, file, segments)
+        except OSError:  # too many open files, say: all of it another time, or none
+            owned.close()
+            continue
+        yield owned
 
 
 def is_owner_alive(lock_path: Path) -> bool:
@@ -388,4 +402,8 @@ def _release(owned: _Owned) -> None:
     if not owned.segments:
         with contextlib.suppress(OSError):
             owned.lock_path.unlink()
-    os.close(owned.lock_file)
+    owned.close()
+
+
+def _count(owned: _Owned) -> int:
+    return sum(1 for segment in owned.segments for _ in segment.unsettled())

@@ -314,13 +314,16 @@ def _notice_user(
     users = {said.user_id for said in (own, config, inner)} - {NOT_GIVEN}
     if len(users) > 1:
         ledger.note("user_conflict")
-    if attributes.user_id is None:  # nobody, on purpose
+    if attributes.user_id is NOT_GIVEN:
+        ledger.fault("without_user", _without_user)
+    elif attributes.user_id is None:  # on purpose: told, and no fault where it is strict
         ledger.note("without_user")
-    elif attributes.user_id is NOT_GIVEN:
-        ledger.fault(
-            "without_user",
-            lambda: (
-                f"a model call at {_notices.place_of_caller()} has no user; give user_id= "
-                "to the scope or the decorator, or call identify(...)"
-            ),
-        )
+        if not _notices.was_said("without_user"):
+            _notices.say_once("without_user", _without_user())
+
+
+def _without_user() -> str:
+    return (
+        f"a model call at {_notices.place_of_caller()} has no user; give user_id= to the "
+        "scope or the decorator, or call identify(...)"
+    )

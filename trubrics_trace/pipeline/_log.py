@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -24,7 +25,7 @@ LOGGER_NAME = _notices.logger.name
 def log(record: Record, settings: Settings) -> None:
     """Tell the record to whoever listens. Raises what a processor of the app raises."""
     if settings.console:
-        print(console_line(record), file=sys.stderr)  # noqa: T201 - asked for
+        sys.stderr.write(f"{console_line(record)}\n")  # one write: threads do not mix
     if structlog.is_configured():
         fields = _fields(record, settings)
         # A logger of our own making each time: one that is kept would keep the
@@ -40,7 +41,7 @@ def log(record: Record, settings: Settings) -> None:
 def console_line(record: Record) -> str:
     """Return the record as one line for people, at most some 160 characters long."""
     who = record.user_id or "nobody"
-    when = record.started_at[11:19]
+    when = _ended_at(record)
     if isinstance(record, PromptRecord):
         tokens = f"{_count(record.input_tokens)}→{_count(record.output_tokens)} tokens"
         return (
@@ -52,6 +53,13 @@ def console_line(record: Record) -> str:
         return f"{when}  {who:<12.24} feedback  {record.type} {record.score!r}"
     name = record.event_name if isinstance(record, EventRecord) else record.kind
     return f"{when}  {who:<12.24} event     {_short(name, 60)!r}"
+
+
+def _ended_at(record: Record) -> str:
+    """Return the time of day at which it ended, in UTC: lines come in that order."""
+    lasted = record.latency_seconds if isinstance(record, PromptRecord) else 0.0
+    ended = datetime.fromisoformat(record.started_at) + timedelta(seconds=lasted)
+    return ended.strftime("%H:%M:%S")
 
 
 def _fields(record: Record, settings: Settings) -> dict[str, Any]:

@@ -207,7 +207,8 @@ class _Guard:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        if exception is None or isinstance(exception, PASSING):
+        # What is no Exception is a wish to stop, of this runtime or another (trio's).
+        if not isinstance(exception, Exception) or isinstance(exception, TelemetryError):
             return False
         ledger.fault(
             f"{self._name}_failed",
@@ -278,15 +279,17 @@ def _function_read(name: str, value: Any, function: Callable[..., Any]) -> _Read
         )
         raise ConfigurationError(message)
     fetches = {
-        wanted: _fetch(name, value, wanted, function) for wanted in _wanted_by(name, value)
+        wanted.name: _fetch(name, value, wanted.name, function, wanted.default)
+        for wanted in _wanted_by(name, value)
+        if wanted.default is wanted.empty or _can_give(function, wanted.name)
     }
     return lambda instance, args, kwargs: value(
         **{wanted: fetch(instance, args, kwargs) for wanted, fetch in fetches.items()}
     )
 
 
-def _wanted_by(name: str, value: Callable[..., Any]) -> list[str]:
-    """Return the names that a callable declares; what has a default may be missing."""
+def _wanted_by(name: str, value: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return what a callable declares by name; what has a default may be missing."""
     try:
         parameters = inspect.signature(value).parameters.values()
     except (TypeError, ValueError):
@@ -298,11 +301,26 @@ def _wanted_by(name: str, value: Callable[..., Any]) -> list[str]:
         )
         raise ConfigurationError(message)
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p.name for p in parameters if p.kind in named and p.default is p.empty]
+    return [p for p in parameters if p.kind in named]
 
 
-def _fetch(name: str, value: Any, wanted: str, function: Callable[..., Any]) -> _Read:
-    """Return what finds the argument `wanted` in a call of the function."""
+def _can_give(function: Callable[..., Any], wanted: str) -> bool:
+    parameters = inspect.signature(function).parameters
+    return wanted in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _fetch(
+    name: str,
+    value: Any,
+    wanted: str,
+    function: Callable[..., Any],
+    otherwise: Any = inspect.Parameter.empty,
+) -> _Read:
+    """Return what finds the argument `wanted` in a call of the function.
+
+    Args:
+        otherwise: What is found where `**kwargs` might hold it, and do not.
+    """
     parameters = inspect.signature(function).parameters
     parameter = parameters.get(wanted)
     if parameter is None:
@@ -313,21 +331,27 @@ def _fetch(name: str, value: Any, wanted: str, function: Callable[..., Any]) -> 
                 f"{', '.join(parameters) or 'nothing'}"
             )
             raise ConfigurationError(message)
+        if otherwise is not inspect.Parameter.empty:
+            return lambda instance, args, kwargs: kwargs.get(wanted, otherwise)
         return lambda instance, args, kwargs: kwargs[wanted]
     if parameter.kind is parameter.VAR_KEYWORD:
+        taken = {p.name for p in parameters.values() if p.kind is not p.POSITIONAL_ONLY}
         return lambda instance, args, kwargs: {
-            key: item for key, item in kwargs.items() if key not in parameters
+            key: item for key, item in kwargs.items() if key not in taken
         }
     index = list(parameters).index(wanted)
     is_bound = hasattr(function, "__self__")  # its signature leaves the instance out
     if parameter.kind is parameter.VAR_POSITIONAL:
         return lambda instance, args, kwargs: _whole(instance, args, is_bound)[index:]
     default = parameter.default
+    # Of `def f(a, /, **more)` more may hold an "a", and `*more` ends where it begins.
+    by_keyword = parameter.kind is not parameter.POSITIONAL_ONLY
+    by_position = parameter.kind is not parameter.KEYWORD_ONLY
 
     def fetch(instance: Any, args: _Args, kwargs: _Kwargs) -> Any:
-        if wanted in kwargs:
+        if by_keyword and wanted in kwargs:
             return kwargs[wanted]
-        given = _whole(instance, args, is_bound)
+        given = _whole(instance, args, is_bound) if by_position else ()
         if index < len(given):
             return given[index]
         if default is parameter.empty:

@@ -139,7 +139,9 @@ def _identity(name: str, value: object) -> Given:
         return str.__str__(value) or None  # a str Enum says its value
     if value is None:
         return None
-    if isinstance(value, (int, UUID)) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__repr__(value)  # and so an IntEnum, on every Python
+    if isinstance(value, UUID):
         return str(value)
     ledger.fault(
         f"bad_{name}",

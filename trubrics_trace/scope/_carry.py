@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from typing import Any, TypeVar, cast
 
 from ..errors import ConfigurationError
@@ -109,7 +109,8 @@ def _carry_coroutine_function(
 
 
 def _carrying_executor(executor: Executor) -> Executor:
-    if isinstance(executor, ProcessPoolExecutor):
+    # Known by its name: to import the class imports multiprocessing, for everybody.
+    if any(kind.__name__ == "ProcessPoolExecutor" for kind in type(executor).__mro__):
         message = (
             "carry_scope cannot carry a scope to another process; open one there, with "
             "the user's id among the arguments"

@@ -30,8 +30,9 @@ from ._attributes import (
 
 _current: ContextVar[Scope | None] = ContextVar("trubrics_trace_scope", default=None)
 
-# Counts `identify` in this process: a scope that merged at an older epoch merges again.
-_identify_epoch = 0
+# Another object after each `identify` of this process: a scope that merged at an older
+# epoch merges again. An object, for two threads may count to the same number.
+_identify_epoch = object()
 
 
 class Scope:
@@ -52,6 +53,7 @@ class Scope:
         "is_open",
         "is_root",
         "last_record_id",
+        "names_its_own_user",
         "opener",
         "outer",
         "parent",
@@ -75,9 +77,8 @@ class Scope:
         self.outer: Scope | None = None  # what the context held before, while open
         self.parent = parent
         self.is_enabled: bool = enabled and (parent is None or parent.is_enabled)
-        self._own = own
         self._epoch = _identify_epoch
-        self._merged = self._read_through()
+        self.learn(own)
 
     @property
     def attributes(self) -> Attributes:
@@ -140,16 +141,21 @@ class Scope:
         self.is_open = False
         self.outer = None  # else every request of a connection would hold the one before
 
+    def learn(self, own: Attributes) -> None:
+        """Have these attributes of its own; before anything reads it.
+
+        Whether they name a user is noted now: whom `identify` says later is no user of
+        its own, and may be corrected by the next `identify`.
+        """
+        self.names_its_own_user = own.user_id is not NOT_GIVEN
+        self._own = own
+        self._merged = self._read_through()
+
     def identify(self, attributes: Attributes) -> None:
         """Say who it is, for everything that reads this scope from here on."""
         global _identify_epoch
         self._own = merge(self._own, attributes)
-        _identify_epoch += 1
-
-    @property
-    def names_its_own_user(self) -> bool:
-        """Whether a user, or explicitly nobody, was given to this very scope."""
-        return self._own.user_id is not NOT_GIVEN
+        _identify_epoch = object()
 
     def _read_through(self) -> Attributes:
         parent = self.parent
@@ -199,10 +205,11 @@ def open_scope(
     """Return a new open scope, current nowhere yet."""
     for do in before_first_open:
         do()
+    outer = current_scope()
     return Scope(
         own,
-        parent=None if fresh else current_scope(),
-        enabled=enabled,
+        parent=None if fresh else outer,
+        enabled=enabled and (outer is None or outer.is_enabled),
         opener=opener,
         called=called,
     )
@@ -218,6 +225,11 @@ def step_out(scope: Scope) -> None:
     """Restore what was current, where this context still holds the scope."""
     if _current.get() is scope:
         _current.set(scope.outer)
+    else:  # out of order: what was entered on top of it now stands on what was below
+        for held in _held_here():
+            if held.outer is scope:
+                held.outer = scope.outer
+                break
     scope.outer = None
 
 
@@ -283,7 +295,8 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
 
     def __init__(
         self,
-        *,
+        /,
+        *decorated: NoReturn,
         fresh: bool = False,
         enabled: bool = True,
         user_id: Identity = NOT_GIVEN,
@@ -295,6 +308,8 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
         metadata: Metadata = NOT_GIVEN,
         **more_metadata: Any,
     ) -> None:
+        if decorated:
+            self()
         self._fresh = fresh
         self._enabled = enabled
         self._recipe = Recipe.for_scope(

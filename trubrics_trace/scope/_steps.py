@@ -11,14 +11,18 @@ A scope None is that of work that was carried from where none is open.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     Awaitable,
     Callable,
+    Coroutine,
     Generator,
     Iterable,
 )
+from functools import partial
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from ._current import Scope, begin_step, end_step
@@ -33,6 +37,7 @@ def step_generator(
 ) -> Generator[_Yield, _Send, _Return]:
     """Return a generator that is `body`, each of its steps taken inside the scope."""
     stepped = _steps(body, scope)
+    next(stepped)  # to the yield that is ours: all that follows is told to the body
     _name_after(stepped, body)
     return stepped
 
@@ -46,13 +51,15 @@ def step_iterable(
 
 def step_async_generator(
     body: AsyncGenerator[_Yield, _Send],
-    scope: Scope | None | Callable[[], Awaitable[Scope]],
+    scope: Scope | None,
+    learn: Callable[[], Awaitable[object]] | None = None,
 ) -> AsyncGenerator[_Yield, _Send]:
     """Return an async generator that is `body`, each step taken inside the scope.
 
-    A scope that must be awaited is opened by the first step.
+    Args:
+        learn: Awaited by the first step, before the body: what the scope must learn.
     """
-    stepped = _async_steps(body, scope)
+    stepped = _async_steps(body, scope, learn, _Unbegun(scope))
     _name_after(stepped, body)
     return stepped
 
@@ -64,27 +71,34 @@ def step_async_iterable(
     return step_async_generator(_delegate_async(body), scope)
 
 
-async def step_awaitable(body: Awaitable[_Return], scope: Scope | None) -> _Return:
-    """Await `body` inside the scope, then close it.
+def step_awaitable(
+    body: Awaitable[_Return], scope: Scope | None
+) -> Coroutine[Any, Any, _Return]:
+    """Return a coroutine that awaits `body` inside the scope, then closes it.
 
     One step from beginning to end: while it is suspended, so is its whole task.
     """
-    step = begin_step(scope)
-    try:
-        return await body
-    finally:
-        end_step(step, scope)
-        _close(scope)
+    stepped = _one_step(body, scope, _Unbegun(scope, body))
+    if isinstance(body, Coroutine):
+        _name_after(stepped, body)
+    return stepped
 
 
 def _steps(
     body: Generator[_Yield, _Send, _Return], scope: Scope | None
 ) -> Generator[_Yield, _Send, _Return]:
     inside = scope
-    resume: Callable[[Any], _Yield] = body.send
-    value: Any = None
+    resume: Callable[[Any], _Yield]
+    value: Any
+    yielded: Any = None  # to `step_generator`, which takes the first
     try:
         while True:
+            try:
+                value = yield yielded
+                resume = body.send
+            except BaseException as thrown:  # GeneratorExit too: the body decides
+                value = thrown
+                resume = body.throw
             step = begin_step(inside)
             try:
                 yielded = resume(value)
@@ -93,25 +107,23 @@ def _steps(
             finally:
                 value = None  # an exception kept here would keep this frame alive
                 inside = end_step(step, inside)
-            try:
-                value = yield yielded
-                resume = body.send
-            except BaseException as thrown:  # GeneratorExit too: the body decides
-                value = thrown
-                resume = body.throw
     finally:
         _close(scope)
 
 
 async def _async_steps(
     body: AsyncGenerator[_Yield, _Send],
-    scope: Scope | None | Callable[[], Awaitable[Scope]],
+    scope: Scope | None,
+    learn: Callable[[], Awaitable[object]] | None,
+    unbegun: _Unbegun,
 ) -> AsyncGenerator[_Yield, _Send]:
-    opened = await scope() if callable(scope) else scope
-    inside = opened
-    resume: Callable[[Any], Awaitable[_Yield]] = body.asend
+    unbegun.begin()
+    inside = scope
+    resume: Callable[[Any], Awaitable[_Yield]] = partial(_first_step, body)
     value: Any = None
     try:
+        if learn is not None:
+            await learn()
         while True:
             step = begin_step(inside)
             try:
@@ -128,7 +140,61 @@ async def _async_steps(
                 value = thrown
                 resume = body.athrow
     finally:
-        _close(opened)
+        _close(scope)
+
+
+async def _one_step(
+    body: Awaitable[_Return], scope: Scope | None, unbegun: _Unbegun
+) -> _Return:
+    unbegun.begin()
+    step = begin_step(scope)
+    try:
+        return await body
+    finally:
+        end_step(step, scope)
+        _close(scope)
+
+
+def _first_step(body: AsyncGenerator[_Yield, _Send], value: Any) -> Awaitable[_Yield]:
+    """Begin the body unheard by the event loop, which is to hear of our generator only.
+
+    A loop closes every generator that it has heard of when it ends (PEP 525), and two at
+    once where one stands inside the other: "asynchronous generator is already running".
+    The loop's wish that none be finalized but by itself is kept.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None if hooks.finalizer is None else _left_to_the_loop)
+    try:
+        return body.asend(value)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def _left_to_the_loop(_: object) -> None:
+    pass
+
+
+class _Unbegun:
+    """What work leaves behind that is dropped before its first step; held by its frame.
+
+    Its `finally` would never run, and a coroutine inside it would complain of its own
+    that nobody awaited it.
+    """
+
+    __slots__ = ("_body", "_scope")
+
+    def __init__(self, scope: Scope | None, body: object = None) -> None:
+        self._scope = scope
+        self._body = body
+
+    def begin(self) -> None:
+        """From here on the work ends by itself."""
+        self._scope = self._body = None
+
+    def __del__(self) -> None:
+        _close(self._scope)
+        if isinstance(self._body, CoroutineType):
+            self._body.close()
 
 
 def _close(scope: Scope | None) -> None:

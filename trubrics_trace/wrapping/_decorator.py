@@ -7,15 +7,19 @@ the scope, each for one kind.
 
 from __future__ import annotations
 
+import copy
+import importlib
 import inspect
+import operator
 from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any, Protocol, TypeVar, overload
 
 import wrapt
 
 from ..errors import ConfigurationError
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
-from ..scope._attributes import NOT_GIVEN
+from ..scope._attributes import NOT_GIVEN, NOTHING
 from ..scope._current import Scope, enter, leave, open_scope, step_out
 from ..scope._steps import step_async_generator, step_generator
 from ._returned import follow
@@ -80,11 +84,39 @@ def trubrics_trace(function: Any = NOT_GIVEN, /, **keywords: Any) -> Any:
     return _traced(function, keywords)
 
 
+class _TracedMethod(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg] # not at runtime
+    """A traced function found in a class, or in an instance of it."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if isinstance(self.__wrapped__, MethodType):
+            return self.__wrapped__.__reduce_ex__(protocol)
+        return _named, (self.__module__, self.__qualname__)
+
+    def __copy__(self) -> _TracedMethod:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        find, where = self.__reduce_ex__(2)
+        return find(*copy.deepcopy(where, memo))
+
+
 class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg] # not at runtime
-    """A function with a scope around each call; pickled, as functions are, by name."""
+    """A function with a scope around each call; pickled and copied as functions are."""
+
+    __bound_function_wrapper__ = _TracedMethod
 
     def __reduce_ex__(self, protocol: object) -> str:
         return str(self.__wrapped__.__qualname__)
+
+    def __copy__(self) -> TracedFunction:
+        return self
+
+    def __deepcopy__(self, memo: object) -> TracedFunction:
+        return self
+
+
+def _named(module: str, name: str) -> Any:
+    return operator.attrgetter(name)(importlib.import_module(module))
 
 
 def _traced(function: Any, keywords: Mapping[str, Any]) -> Any:
@@ -117,11 +149,10 @@ def _around_call(recipe: Recipe, name: str) -> _Wrapper:
         scope = open_scope(recipe.attributes(instance, args, kwargs), called=name)
         enter(scope)
         try:
-            returned = wrapped(*args, **kwargs)
+            return _leave_with(wrapped(*args, **kwargs), scope)
         except BaseException:
             leave(scope)
             raise
-        return _leave_with(returned, scope)
 
     return wrapper
 
@@ -133,16 +164,16 @@ def _around_coroutine(recipe: Recipe, name: str) -> _Wrapper:
         scope = await _open_awaited(recipe, name, instance, args, kwargs)
         enter(scope)
         try:
-            returned = await wrapped(*args, **kwargs)
+            return _leave_with(await wrapped(*args, **kwargs), scope)
         except BaseException:
             leave(scope)
             raise
-        return _leave_with(returned, scope)
 
     def wrapper(
         wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         coroutine: Any = around(wrapped, instance, args, kwargs)
+        coroutine.__name__ = name.rpartition(".")[2]
         coroutine.__qualname__ = name  # what a task, or a warning, calls it
         return coroutine
 
@@ -165,11 +196,15 @@ def _around_async_generator(recipe: Recipe, name: str) -> _Wrapper:
         wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         body = wrapped(*args, **kwargs)
-        if recipe.reads:  # a reader may have to be awaited: by the first step
-            return step_async_generator(
-                body, lambda: _open_awaited(recipe, name, instance, args, kwargs)
-            )
-        return step_async_generator(body, open_scope(recipe.attributes(), called=name))
+        if not recipe.reads:
+            scope = open_scope(recipe.attributes(), called=name)
+            return step_async_generator(body, scope)
+        scope = open_scope(NOTHING, called=name)
+
+        async def learn() -> None:  # a reader may have to be awaited: by the first step
+            scope.learn(await recipe.attributes_awaited(instance, args, kwargs))
+
+        return step_async_generator(body, scope, learn)
 
     return wrapper
 

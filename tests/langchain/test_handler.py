@@ -1,0 +1,566 @@
+"""One record a model call, under the right user, whatever LangChain does around it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.language_models import (
+    BaseChatModel,
+    FakeListChatModel,
+    FakeListLLM,
+    GenericFakeChatModel,
+)
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatResult
+from langchain_core.runnables import RunnableLambda
+
+import trubrics_trace
+from trubrics_trace import (
+    PromptRecord,
+    TrubricsCallbackHandler,
+    carry_scope,
+    current_scope,
+    trubrics_scope,
+)
+from trubrics_trace.langchain._turns import turns
+
+
+def model(answer: str = "42") -> FakeListChatModel:
+    """Return a chat model that always answers the same."""
+    return FakeListChatModel(responses=[answer])
+
+
+def users(records: list[PromptRecord]) -> list[str | None]:
+    """Return who asked, in order."""
+    return [record.user_id for record in records]
+
+
+class TestInsideScopes:
+    """A call inside scopes is recorded once, as the merge rules say."""
+
+    def test_nested_scopes_merge(self, captured_prompts: list[PromptRecord]) -> None:
+        """The inner id wins, tags add up, metadata merges by key."""
+        outer = {"user_id": "alice", "thread_id": "t-1", "tags": "chat", "plan": "free"}
+        with (
+            trubrics_scope(**outer, region="eu"),
+            trubrics_scope(thread_id="t-2", tags=["chat", "search"], plan="paid"),
+        ):
+            model().invoke("The answer?")
+
+        (record,) = captured_prompts
+        assert (record.user_id, record.thread_id) == ("alice", "t-2")
+        assert record.tags == ("langchain", "chat", "search")
+        assert record.metadata == {"plan": "paid", "region": "eu"}
+
+    @pytest.mark.parametrize("nobody", [None, "", lambda: None])
+    def test_an_explicit_nobody_is_never_the_outer_user(
+        self, nobody: Any, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """None, "" and a callable that answers so are nobody."""
+        with trubrics_scope(user_id="alice"), trubrics_scope(user_id=nobody):
+            model().invoke("Who am I?")
+
+        assert users(captured_prompts) == [None]
+        assert trubrics_trace.stats().noticed["without_user"] == 1
+
+    def test_a_user_not_given_is_inherited(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """An inner scope that says nothing of the user has the outer one."""
+        with trubrics_scope(user_id="alice"), trubrics_scope(tags="inner"):
+            model().invoke("Who am I?")
+
+        assert users(captured_prompts) == ["alice"]
+
+    def test_a_handler_by_hand_records_once(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """A handler passed inside a scope is not doubled, and is weaker than the scope."""
+        handler = TrubricsCallbackHandler(user_id="weak", tags="by-hand", shop="berlin")
+
+        with trubrics_scope(user_id="alice", tags="scope"):
+            model().invoke("Hello", config={"callbacks": [handler]})
+
+        (record,) = captured_prompts
+        assert record.user_id == "alice"
+        assert record.tags == ("langchain", "by-hand", "scope")
+        assert record.metadata == {"shop": "berlin"}
+
+    def test_a_handler_by_hand_inside_an_inherited_one_records_once(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """A model's own handler joins the record of the chain that the scope watches."""
+        inner = model().with_config(callbacks=[TrubricsCallbackHandler(tags="own")])
+        chain = RunnableLambda(lambda question: inner.invoke(question))
+
+        with trubrics_scope(user_id="alice"):
+            chain.invoke("Hello")
+
+        (record,) = captured_prompts
+        assert (record.user_id, record.tags) == ("alice", ("langchain", "own"))
+
+    def test_a_disabled_scope_records_nothing(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """Nothing is recorded inside, whatever is opened or passed there; it is counted."""
+        handler = TrubricsCallbackHandler()
+        with trubrics_scope(enabled=False), trubrics_scope(user_id="alice"):
+            model().invoke("Hush", config={"callbacks": [handler]})
+
+        assert captured_prompts == []
+        assert trubrics_trace.stats().skipped == {"scope_disabled": 1}
+
+    def test_the_last_record_is_known_to_each_scope(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """`last_record_id` is the id of the run, in the inner scope and around it."""
+        with trubrics_scope(user_id="alice") as outer, trubrics_scope() as inner:
+            model().invoke("Hello")
+
+        (record,) = captured_prompts
+        assert record.record_id == inner.last_record_id == outer.last_record_id
+        assert uuid.UUID(record.record_id)
+
+
+class TestOutsideAndLate:
+    """Outside any scope only a handler passed by hand records."""
+
+    def test_outside_nothing_is_recorded(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """Where no scope was ever open there is no record, and no handler."""
+        model().invoke("Nobody listens")
+
+        assert captured_prompts == []
+
+    def test_outside_a_handler_by_hand_records(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """It records anywhere, with its own keywords."""
+        handler = TrubricsCallbackHandler(user_id=7, session_id="s-1", some={"hello": [1]})
+
+        model().invoke("Hello", config={"callbacks": [handler]})
+
+        (record,) = captured_prompts
+        assert (record.user_id, record.session_id) == ("7", "s-1")
+        assert record.metadata == {"some": {"hello": (1,)}}
+
+    def test_capture_all_records_outside(
+        self, captured_prompts: list[PromptRecord], tmp_path: Path
+    ) -> None:
+        """With `capture="all"` a call outside every scope is recorded, under nobody."""
+        trubrics_trace.configure(capture="all", spool_dir=tmp_path)
+
+        model().invoke("Hello")
+
+        assert users(captured_prompts) == [None]
+
+    def test_a_late_call_is_counted_and_given_to_nobody(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """A task that starts its call after the scope has closed is late."""
+
+        async def main() -> None:
+            gate = asyncio.Event()
+
+            async def work() -> None:
+                await gate.wait()
+                await model().ainvoke("Too late")
+
+            with trubrics_scope(user_id="alice"):
+                task = asyncio.create_task(work())
+                await asyncio.sleep(0)
+            gate.set()
+            await task
+
+        asyncio.run(main())
+
+        assert captured_prompts == []
+        assert trubrics_trace.stats().noticed["late"] == 1
+
+    def test_carried_work_is_not_late(self, captured_prompts: list[PromptRecord]) -> None:
+        """`carry_scope` keeps the user for work that starts after the scope."""
+        with trubrics_scope(user_id="alice"):
+            work = carry_scope(lambda: model().invoke("In time"))
+
+        work()
+
+        assert users(captured_prompts) == ["alice"]
+
+
+class TestWhoseCallItIs:
+    """The handler is the constant, the scope is the variable."""
+
+    def test_a_live_run_keeps_its_user(self, captured_prompts: list[PromptRecord]) -> None:
+        """A stream that alice began is alice's, though bob's scope asks for the rest."""
+        llm = model()
+
+        def two(_: str) -> Any:
+            yield llm.invoke("first").content
+            yield llm.invoke("second").content
+
+        chain = RunnableLambda(two)
+        with trubrics_scope(user_id="alice"):
+            stream = chain.stream("go")
+            next(stream)
+        with trubrics_scope(user_id="bob"):
+            list(stream)
+
+        assert users(captured_prompts) == ["alice", "alice"]
+
+    def test_a_scope_opened_inside_a_run_decides(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """A fresh scope for bob inside alice's chain has bob's calls."""
+
+        def on_behalf(_: str) -> None:
+            with trubrics_scope(user_id="bob", fresh=True):
+                model().invoke("for bob")
+            model().invoke("for alice")
+
+        with trubrics_scope(user_id="alice"):
+            RunnableLambda(on_behalf).invoke("go")
+
+        assert users(captured_prompts) == ["bob", "alice"]
+
+    def test_the_user_is_read_at_the_start(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """A stream that alice began stays alice's when it ends under bob."""
+        with trubrics_scope(user_id="alice"):
+            stream = model().stream("begin")
+            next(stream)
+        with trubrics_scope(user_id="bob"):
+            list(stream)
+
+        assert users(captured_prompts) == ["alice"]
+
+    def test_config_fills_only_what_the_scope_leaves_out(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """A client's `trubrics_user_id` never beats the scope; where there is none it fills."""
+        config: Any = {
+            "metadata": {"trubrics_user_id": "mallory", "trubrics_thread_id": "t"}
+        }
+        with trubrics_scope(user_id="alice"):
+            model().invoke("Hello", config=config)
+        with trubrics_scope():
+            model().invoke("Hello", config=config)
+
+        assert users(captured_prompts) == ["alice", "mallory"]
+        assert [record.thread_id for record in captured_prompts] == ["t", "t"]
+        assert trubrics_trace.stats().noticed["user_conflict"] == 1
+
+    def test_concurrent_calls_do_not_mix(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """Two hundred calls at once through one model keep each its user and answer."""
+
+        async def ask(number: int) -> None:
+            with trubrics_scope(user_id=f"user-{number}"):
+                await RunnableLambda(lambda text: f"echo {text}").ainvoke(f"q{number}")
+                await GenericFakeChatModel(
+                    messages=iter([AIMessage(content=f"a{number}")])
+                ).ainvoke(f"q{number}")
+
+        async def main() -> None:
+            await asyncio.gather(*(ask(number) for number in range(200)))
+
+        asyncio.run(main())
+
+        told = {(r.user_id, r.prompt, r.generation) for r in captured_prompts}
+        assert {(f"user-{n}", f"q{n}", f"a{n}") for n in range(200)} == told
+
+
+class Slow(BaseChatModel):
+    """A chat model that never answers."""
+
+    async def _agenerate(self, *_: Any, **__: Any) -> ChatResult:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        raise ValueError(f"no {messages[0].content}")
+
+    @property
+    def _llm_type(self) -> str:
+        return "slow"
+
+
+class TestHowItEnded:
+    """Stopped and cancelled are outcomes, and neither is an error."""
+
+    def test_an_early_break_is_stopped(self, captured_prompts: list[PromptRecord]) -> None:
+        """What was read until the break is the generation."""
+        with trubrics_scope(user_id="alice"):
+            stream = model("abc").stream("Go on")
+            for chunk in stream:
+                if chunk.content == "b":
+                    break
+            stream.close()
+
+        (record,) = captured_prompts
+        assert (record.status, record.generation) == ("stopped", "ab")
+        assert record.error_type is None
+        assert record.first_token_seconds is not None
+
+    def test_a_cancelled_stream_is_cancelled(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """A task cancelled in the middle of a stream keeps what had come."""
+
+        async def main() -> None:
+            async def read() -> None:
+                with trubrics_scope(user_id="alice"):
+                    async for _ in FakeListChatModel(responses=["abc"], sleep=60).astream(
+                        "?"
+                    ):
+                        pass
+
+            task = asyncio.create_task(read())
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(main())
+
+        assert [record.status for record in captured_prompts] == ["cancelled"]
+
+    def test_a_cancelled_call_is_told_once_nobody_can_report_it(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """LangChain says nothing of a cancelled `ainvoke`; the death of its run id does."""
+
+        async def main() -> None:
+            with trubrics_scope(user_id="alice"):
+                task = asyncio.create_task(Slow().ainvoke("Never"))
+                await asyncio.sleep(0.05)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+        asyncio.run(main())
+        gc.collect()
+        trubrics_trace.flush(0)
+
+        (record,) = captured_prompts
+        assert (
+            record.user_id,
+            record.status,
+            record.prompt,
+        ) == ("alice", "cancelled", "Never")
+
+    def test_an_error_is_an_error(self, captured_prompts: list[PromptRecord]) -> None:
+        """Type and message of the model's exception are told, and it is the caller's."""
+        with trubrics_scope(user_id="alice"), pytest.raises(ValueError, match="no luck"):
+            Slow().invoke("luck")
+
+        (record,) = captured_prompts
+        assert (
+            record.status,
+            record.error_type,
+            record.error_message,
+        ) == ("error", "ValueError", "no luck")
+
+    def test_no_note_is_left_behind(self, captured_prompts: list[PromptRecord]) -> None:
+        """After calls of every kind of end, nothing is noted any more."""
+        with trubrics_scope(user_id="alice"):
+            model().invoke("one")
+            for _ in model("two").stream("two"):
+                break
+            RunnableLambda(lambda _: model().invoke("three")).invoke("x")
+        gc.collect()
+        trubrics_trace.flush(0)
+
+        assert len(captured_prompts) == 3
+        assert (list(turns._turns), turns._runs) == ([], {})
+
+
+class TestWhatIsTold:
+    """Prompt, messages, tokens and parameters, as they were."""
+
+    def test_the_prompt_is_the_last_thing_the_user_said(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """Messages keep their roles, in order."""
+        with trubrics_scope(user_id="alice"):
+            model("5").invoke(
+                [
+                    SystemMessage("Be brief."),
+                    HumanMessage("2 + 2?"),
+                    AIMessage("4"),
+                    HumanMessage("and 2 + 3?"),
+                ]
+            )
+
+        (record,) = captured_prompts
+        assert record.prompt == "and 2 + 3?"
+        assert [
+            message["role"] for message in record.messages or ()
+        ] == ["system", "user", "assistant", "user"]
+
+    def test_an_image_leaves_a_note(self, captured_prompts: list[PromptRecord]) -> None:
+        """Five megabytes of base64 become type and size; the caller's message is untouched."""
+        image = {
+            "type": "image_url",
+            "image_url": {"url": "data:image/png;base64," + "A" * 400},
+        }
+        message = HumanMessage(content=[{"type": "text", "text": "What is this?"}, image])
+        with trubrics_scope(user_id="alice"):
+            model().invoke([message])
+
+        (record,) = captured_prompts
+        assert record.prompt == "What is this?\n[image image/png, 300 bytes]"
+        assert message.content[1] is not None
+        assert len(message.content[1]["image_url"]["url"]) > 400  # type: ignore[index,call-overload]
+
+    def test_token_counts_come_from_the_message(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """Totals and details stand as the provider counted them."""
+        answer = AIMessage(
+            content="42",
+            usage_metadata={
+                "input_tokens": 10,
+                "output_tokens": 5,
+                "total_tokens": 15,
+                "input_token_details": {"cache_read": 4},
+                "output_token_details": {"reasoning": 3},
+            },
+        )
+        with trubrics_scope(user_id="alice"):
+            GenericFakeChatModel(messages=iter([answer])).invoke("?")
+
+        (record,) = captured_prompts
+        assert (
+            record.input_tokens,
+            record.output_tokens,
+            record.total_tokens,
+            record.cached_tokens,
+            record.reasoning_tokens,
+        ) == (10, 5, 15, 4, 3)
+
+    def test_tool_calls_are_told(self, captured_prompts: list[PromptRecord]) -> None:
+        """An answer that only calls a tool says which, with what."""
+        call = {"name": "search", "args": {"q": "tea"}, "id": "c1", "type": "tool_call"}
+        answer = AIMessage(content="", tool_calls=[call])
+        with trubrics_scope(user_id="alice"):
+            GenericFakeChatModel(messages=iter([answer])).invoke("Find tea")
+
+        (record,) = captured_prompts
+        assert record.tool_calls == ({"name": "search", "args": {"q": "tea"}, "id": "c1"},)
+        assert record.generation is None
+
+    def test_langchains_own_noise_is_left_out(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """Tags and metadata of `config` join the record; steps of sequences do not."""
+        chain = RunnableLambda(lambda text: text) | model()
+        with trubrics_scope(user_id="alice"):
+            chain.invoke("Hello", config={"tags": ["prod"], "metadata": {"tenant": "t9"}})
+
+        (record,) = captured_prompts
+        assert record.tags == ("langchain", "prod")
+        assert record.metadata == {"tenant": "t9"}
+
+    def test_a_record_cannot_be_changed(self, captured_prompts: list[PromptRecord]) -> None:
+        """Neither a field nor anything inside one."""
+        with trubrics_scope(user_id="alice", deep={"list": [1]}):
+            model().invoke("Hello")
+
+        (record,) = captured_prompts
+        with pytest.raises(AttributeError):
+            record.user_id = "bob"  # type: ignore[misc]
+        with pytest.raises(TypeError):
+            record.metadata["deep"]["list"] = []
+
+
+class TestOthers:
+    """Other people's handlers go on as without us."""
+
+    class Plain(BaseCallbackHandler):
+        """Somebody else's handler, which is not inline."""
+
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        def on_llm_start(self, *_: Any, **__: Any) -> None:
+            """Hear of a start."""
+            self.heard.append("start")
+
+        def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+            """Hear of a start."""
+            self.heard.append("start")
+
+        def on_llm_end(self, *_: Any, **__: Any) -> None:
+            """Hear of an end."""
+            self.heard.append("end")
+
+    @pytest.mark.parametrize("llm", [FakeListLLM(responses=["a"]), model()])
+    def test_a_plain_handler_beside_ours_hears_everything(
+        self, llm: Any, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """Also of the async start of a completion model (langchain#39633)."""
+        plain = self.Plain()
+        with trubrics_scope(user_id="alice"):
+            asyncio.run(llm.ainvoke("Hello", config={"callbacks": [plain]}))
+
+        assert plain.heard == ["start", "end"]
+        assert users(captured_prompts) == ["alice"]
+
+    def test_an_async_handler_beside_ours_hears_everything(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """An asynchronous one as well."""
+        heard: list[str] = []
+
+        class Async(AsyncCallbackHandler):
+            async def on_llm_start(self, *_: Any, **__: Any) -> None:
+                heard.append("start")
+
+        with trubrics_scope(user_id="alice"):
+            llm = FakeListLLM(responses=["a"])
+            asyncio.run(llm.ainvoke("Hello", config={"callbacks": [Async()]}))
+
+        assert heard == ["start"]
+        assert users(captured_prompts) == ["alice"]
+
+    def test_our_own_failure_is_counted_and_the_answer_is_the_callers(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """A message that cannot be told costs the record, not the call."""
+
+        class Untellable:
+            def __str__(self) -> str:
+                raise RuntimeError
+
+        with trubrics_scope(user_id="alice", value=Untellable()):
+            assert model().invoke("Hello").content == "42"
+
+        (record,) = captured_prompts
+        assert record.metadata == {"value": "[Untellable that cannot be told]"}
+        assert trubrics_trace.stats().noticed["untellable_value"] == 1
+
+
+def test_the_scope_is_seen_inside_a_tool_of_langchain(
+    captured_prompts: list[PromptRecord],
+) -> None:
+    """LangChain's own threads and tasks carry the scope along."""
+    seen: list[str | None] = []
+
+    def look(_: str) -> None:
+        scope = current_scope()
+        seen.append(scope.user_id if scope else None)
+
+    with trubrics_scope(user_id="alice"):
+        RunnableLambda(look).batch(["a", "b"])
+        asyncio.run(RunnableLambda(look).abatch(["c", "d"]))
+
+    assert seen == ["alice"] * 4
+    assert captured_prompts == []

@@ -1,0 +1,1 @@
+"""What only a process of its own can prove."""

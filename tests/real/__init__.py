@@ -1,0 +1,1 @@
+"""Real clients against servers that speak their provider's HTTP API."""

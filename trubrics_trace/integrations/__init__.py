@@ -1,0 +1,1 @@
+"""The doors: one small file for each framework, which only that file imports."""

@@ -1,0 +1,52 @@
+"""What every door does: one fresh scope for one request, current in its steps only.
+
+Rule 1: a door's scope is a root. It inherits nothing, and no run of LangChain's that the
+context tells of, from a request before or from around, is the request's own.
+Rule 2: what a step leaves current is current again in the next, and nowhere between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import Token
+from types import TracebackType
+from typing import Any
+
+from ..langchain._context import leave_run, rejoin_run
+from ..scope._current import Scope, begin_step, end_step
+
+
+class Step:
+    """A block inside a scope, or inside none, and outside any run of LangChain's.
+
+    May be entered again, one after the other: each step goes on where the last one left.
+    """
+
+    __slots__ = ("_inside", "_run", "_token")
+
+    def __init__(self, inside: Scope | None) -> None:
+        self._inside = inside
+
+    def __enter__(self) -> None:
+        self._token: Token[Scope | None] = begin_step(self._inside)
+        self._run: Token[Any] | None = leave_run()
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        rejoin_run(self._run)
+        self._inside = end_step(self._token, self._inside)
+
+
+@contextmanager
+def closed_by_failure(scope: Scope) -> Iterator[None]:
+    """Close the scope if the block raises; else its response may still have work to do."""
+    try:
+        yield
+    except BaseException:
+        scope.close()
+        raise

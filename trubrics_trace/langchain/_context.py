@@ -1,0 +1,32 @@
+"""LangChain's own context variable, which leaks with contexts, and how to step out of it.
+
+LangChain tells the calls inside a run of their run by `var_child_runnable_config`
+(langchain_core/runnables/config.py). A context that was copied inside a run, by asyncio
+for a connection's next request, say, goes on telling it to strangers. Looked up where
+LangChain has put it: nothing is imported for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextvars import ContextVar, Token
+from typing import Any
+
+
+def leave_run() -> Token[Any] | None:
+    """Make this context tell of no run of LangChain's, until `rejoin_run`."""
+    config_module = sys.modules.get("langchain_core.runnables.config")
+    variable = getattr(config_module, "var_child_runnable_config", None)
+    if not isinstance(variable, ContextVar) or variable.get(None) is None:
+        return None
+    return variable.set(None)
+
+
+def rejoin_run(left: Token[Any] | None) -> None:
+    """Restore what `leave_run` took away; in any other context there is nothing to."""
+    if left is None:
+        return
+    try:
+        left.var.reset(left)
+    except ValueError:  # a coroutine that is collected half-done ends anywhere
+        return
