@@ -18,9 +18,10 @@ from ._record import EventRecord, FeedbackRecord, PromptRecord, Record
 from ._runtime import aflush, configure, flush, shutdown, stats
 from ._settings import Settings
 from ._stats import Stats
-from .scope._arguments import arg
 from .scope._carry import carry_scope
-from .scope._current import Scope, current_scope, identify, trubrics_scope
+from .scope._current import current_scope, identify, trubrics_scope
+from .scope._parameters import arg
+from .scope._scope import Scope
 from .wrapping import _imports as _imports  # tells the runtime how to find LangChain
 from .wrapping._decorator import trubrics_trace
 

@@ -12,7 +12,8 @@ from typing import Any
 from . import _clock, _runtime
 from ._record import EventRecord, FeedbackRecord, FrozenDict
 from .scope._attributes import NOT_GIVEN, NotGiven, attributes_of
-from .scope._current import Scope, current_scope
+from .scope._current import current_scope
+from .scope._scope import Scope
 
 
 def track_feedback(

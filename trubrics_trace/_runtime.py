@@ -23,7 +23,8 @@ from ._stats import FlushReport, Stats, ledger
 from .delivery._delivery import deliveries
 from .delivery._sender import Flush
 from .pipeline._pipeline import accept as take_through_pipeline
-from .scope._current import Scope, before_first_open
+from .scope._current import before_first_open
+from .scope._scope import Scope
 
 _EXIT_SECONDS = 1.0  # the most that delivery may hold up the end of a program
 _POLL_SECONDS = 0.01
@@ -84,7 +85,11 @@ def install() -> None:
             do()
         atexit.register(_at_exit)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork_in_child)
+            os.register_at_fork(
+                before=deliveries.hold,
+                after_in_parent=deliveries.release,
+                after_in_child=_after_fork_in_child,
+            )
         _is_installed = True
         before_first_open.clear()
 

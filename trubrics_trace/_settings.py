@@ -39,10 +39,13 @@ class Destination:
     platform: Literal["ingestion", "platform", "local"]
     host: str = ""
     account: str = ""
+    label: str = dataclasses.field(init=False, compare=False)
 
-    @property
-    def label(self) -> str:
-        """The name of its directory: readable, and unlike that of any other."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self._label())
+
+    def _label(self) -> str:
+        """Return the name of its directory: readable, and unlike that of any other."""
         if self.platform == "local":
             return "local"
         readable = re.sub(r"[^a-z0-9.-]", "-", (urlsplit(self.host).hostname or "host"))
@@ -54,7 +57,7 @@ LOCAL = Destination("local")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What `configure` takes; each is described in the README's table of settings.
+    """What `configure` takes; each is described in `docs/settings.md`.
 
     Times are seconds, sizes are bytes, lengths are characters. Secrets are not shown by
     `repr`.
@@ -69,7 +72,6 @@ class Settings:
     enabled: bool = True
     spool_dir: str | None = None
     spool_max_bytes: int = 256 * MIB
-    spool_max_age: float = 30 * DAY_SECONDS
     keep_delivered: float = 0.0
     flush_interval: float = 5.0
     batch_size: int = 100
@@ -86,10 +88,14 @@ class Settings:
     redact: tuple[Redactor, ...] = ()
     before_send: BeforeSend | None = None
     on_error: OnError | None = None
+    destination: Destination = dataclasses.field(init=False, compare=False)
 
-    @property
-    def destination(self) -> Destination:
-        """Where records go: today's platform, the older one, or nowhere but here."""
+    def __post_init__(self) -> None:
+        # Once: every record asks.
+        object.__setattr__(self, "destination", self._destination())
+
+    def _destination(self) -> Destination:
+        """Return where records go: today's platform, the older one, or nowhere but here."""
         if self.api_key:
             return Destination(
                 "ingestion", self.host, self.account or fingerprint(self.api_key)
@@ -122,9 +128,10 @@ def settings_from(
     values: dict[str, Any] = {}
     for name, (variable, check) in _CHECKS.items():
         given = arguments.get(name)
+        text = environment.get(variable) if variable else None
         if given is not None:
             values[name] = check(name, given)
-        elif variable and (text := environment.get(variable)):
+        elif variable and text is not None and (text or name in _EMPTY_IS_SAID):
             value = _from_environment(name, variable, text, check)
             if value is not None:
                 values[name] = value
@@ -145,7 +152,7 @@ def _take_client(client: Any, values: dict[str, Any]) -> None:
     if not (isinstance(api_key, str) and isinstance(host, str)):
         message = f"client={type(client).__name__} is no trubrics.Trubrics; give api_key="
         raise ConfigurationError(message)
-    values.update(api_key=api_key, host=_host("host", host))
+    values.update(api_key=_key("api_key", api_key), host=_host("host", host))
 
 
 _Check = Callable[[str, Any], Any]
@@ -170,19 +177,33 @@ def _text(name: str, value: Any) -> str:
 
 
 def _secret(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+    # A secret that is mounted as a file ends in a newline.
+    secret = value.strip() if isinstance(value, str) else ""
+    if not secret or not secret.isprintable():
         message = f"{name} is no usable text ({type(value).__name__}); give a str"
         raise ConfigurationError(message)
-    return value.strip()
+    return secret
+
+
+def _key(name: str, value: Any) -> str:
+    key = _secret(name, value)
+    if not key.isascii():  # it travels in a header
+        message = f"{name} holds characters that no key has; copy it again"
+        raise ConfigurationError(message)
+    return key
 
 
 def _host(name: str, value: Any) -> str:
-    parts = urlsplit(value) if isinstance(value, str) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _refuse(name, value, f"give a URL such as {DEFAULT_HOST}")
-    if parts.username or parts.password:
+    if isinstance(value, str) and "@" in value:
         message = f"{name} holds a password; give it without, and the key as api_key"
         raise ConfigurationError(message)
+    try:
+        parts = urlsplit(_text(name, value))
+        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # no str, or brackets, or a port, that are none
+        is_usable = False
+    if not is_usable:
+        raise _refuse(name, value, f"give a URL such as {DEFAULT_HOST}")
     return str(value).rstrip("/")
 
 
@@ -206,7 +227,7 @@ def _number(kind: type[int] | type[float], lowest: float, highest: float) -> _Ch
             if isinstance(value, bool):
                 raise TypeError
             number = kind(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise _refuse(name, value, f"give a {kind.__name__}") from None
         if not lowest <= number <= highest:
             remedy = f"it must be from {lowest:,} to {highest:,}"
@@ -240,25 +261,29 @@ def _functions(name: str, value: Any) -> tuple[Callable[..., Any], ...]:
     return tuple(_function(name, one) for one in value)
 
 
+def _path(name: str, value: Any) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise _refuse(name, value, "give a str or a Path")
+    return _text(name, os.fspath(value))
+
+
 def _trace(name: str) -> str:
     return f"TRUBRICS_TRACE_{name}"
 
 
+_EMPTY_IS_SAID = ("anonymous_user",)  # any other variable that is empty is not set
+
 # Each setting: the variable that may give it, and what makes a value of what was given.
 _CHECKS: Mapping[str, tuple[str | None, _Check]] = {
-    "api_key": ("TRUBRICS_API_KEY", _secret),
+    "api_key": ("TRUBRICS_API_KEY", _key),
     "host": ("TRUBRICS_HOST", _host),
     "email": ("TRUBRICS_EMAIL", _secret),
     "password": ("TRUBRICS_PASSWORD", _secret),
     "project": ("TRUBRICS_PROJECT", _text),
     "account": ("TRUBRICS_ACCOUNT", _text),
     "enabled": (_trace("ENABLED"), _truth),
-    "spool_dir": (
-        _trace("SPOOL_DIR"),
-        lambda name, value: _text(name, os.fspath(value)),
-    ),
+    "spool_dir": (_trace("SPOOL_DIR"), _path),
     "spool_max_bytes": (_trace("SPOOL_MAX_BYTES"), _number(int, MIB, 2**50)),
-    "spool_max_age": (_trace("SPOOL_MAX_AGE"), _number(float, 60, 3650 * DAY_SECONDS)),
     "keep_delivered": (_trace("KEEP_DELIVERED"), _number(float, 0, 3650 * DAY_SECONDS)),
     "flush_interval": (_trace("FLUSH_INTERVAL"), _number(float, 0.1, 3600)),
     "batch_size": (_trace("BATCH_SIZE"), _number(int, 1, 100)),

@@ -54,9 +54,9 @@ class TestInsideScopes:
             model().invoke("The answer?")
 
         (record,) = captured_prompts
-        assert (record.user_id, record.thread_id) == ("alice", "t-2")
-        assert record.tags == ("langchain", "chat", "search")
-        assert record.metadata == {"plan": "paid", "region": "eu"}
+        assert ("alice", "t-2") == (record.user_id, record.thread_id)
+        assert ("langchain", "chat", "search") == record.tags
+        assert {"plan": "paid", "region": "eu"} == record.metadata
 
     @pytest.mark.parametrize("nobody", [None, "", lambda: None])
     def test_an_explicit_nobody_is_never_the_outer_user(
@@ -66,8 +66,8 @@ class TestInsideScopes:
         with trubrics_scope(user_id="alice"), trubrics_scope(user_id=nobody):
             model().invoke("Who am I?")
 
-        assert users(captured_prompts) == [None]
-        assert trubrics_trace.stats().noticed["without_user"] == 1
+        assert [None] == users(captured_prompts)
+        assert 1 == trubrics_trace.stats().noticed["without_user"]
 
     def test_a_user_not_given_is_inherited(
         self, captured_prompts: list[PromptRecord]
@@ -76,7 +76,7 @@ class TestInsideScopes:
         with trubrics_scope(user_id="alice"), trubrics_scope(tags="inner"):
             model().invoke("Who am I?")
 
-        assert users(captured_prompts) == ["alice"]
+        assert ["alice"] == users(captured_prompts)
 
     def test_a_handler_by_hand_records_once(
         self, captured_prompts: list[PromptRecord]
@@ -88,9 +88,9 @@ class TestInsideScopes:
             model().invoke("Hello", config={"callbacks": [handler]})
 
         (record,) = captured_prompts
-        assert record.user_id == "alice"
-        assert record.tags == ("langchain", "by-hand", "scope")
-        assert record.metadata == {"shop": "berlin"}
+        assert "alice" == record.user_id
+        assert ("langchain", "by-hand", "scope") == record.tags
+        assert {"shop": "berlin"} == record.metadata
 
     def test_a_handler_by_hand_inside_an_inherited_one_records_once(
         self, captured_prompts: list[PromptRecord]
@@ -103,7 +103,7 @@ class TestInsideScopes:
             chain.invoke("Hello")
 
         (record,) = captured_prompts
-        assert (record.user_id, record.tags) == ("alice", ("langchain", "own"))
+        assert ("alice", ("langchain", "own")) == (record.user_id, record.tags)
 
     def test_a_disabled_scope_records_nothing(
         self, captured_prompts: list[PromptRecord]
@@ -113,8 +113,8 @@ class TestInsideScopes:
         with trubrics_scope(enabled=False), trubrics_scope(user_id="alice"):
             model().invoke("Hush", config={"callbacks": [handler]})
 
-        assert captured_prompts == []
-        assert trubrics_trace.stats().skipped == {"scope_disabled": 1}
+        assert [] == captured_prompts
+        assert {"scope_disabled": 1} == trubrics_trace.stats().skipped
 
     def test_the_last_record_is_known_to_each_scope(
         self, captured_prompts: list[PromptRecord]
@@ -137,7 +137,7 @@ class TestOutsideAndLate:
         """Where no scope was ever open there is no record, and no handler."""
         model().invoke("Nobody listens")
 
-        assert captured_prompts == []
+        assert [] == captured_prompts
 
     def test_outside_a_handler_by_hand_records(
         self, captured_prompts: list[PromptRecord]
@@ -148,8 +148,8 @@ class TestOutsideAndLate:
         model().invoke("Hello", config={"callbacks": [handler]})
 
         (record,) = captured_prompts
-        assert (record.user_id, record.session_id) == ("7", "s-1")
-        assert record.metadata == {"some": {"hello": (1,)}}
+        assert ("7", "s-1") == (record.user_id, record.session_id)
+        assert {"some": {"hello": (1,)}} == record.metadata
 
     def test_capture_all_records_outside(
         self, captured_prompts: list[PromptRecord], tmp_path: Path
@@ -159,7 +159,7 @@ class TestOutsideAndLate:
 
         model().invoke("Hello")
 
-        assert users(captured_prompts) == [None]
+        assert [None] == users(captured_prompts)
 
     def test_a_late_call_is_counted_and_given_to_nobody(
         self, captured_prompts: list[PromptRecord]
@@ -181,8 +181,8 @@ class TestOutsideAndLate:
 
         asyncio.run(main())
 
-        assert captured_prompts == []
-        assert trubrics_trace.stats().noticed["late"] == 1
+        assert [] == captured_prompts
+        assert 1 == trubrics_trace.stats().noticed["late"]
 
     def test_carried_work_is_not_late(self, captured_prompts: list[PromptRecord]) -> None:
         """`carry_scope` keeps the user for work that starts after the scope."""
@@ -191,7 +191,7 @@ class TestOutsideAndLate:
 
         work()
 
-        assert users(captured_prompts) == ["alice"]
+        assert ["alice"] == users(captured_prompts)
 
 
 class TestWhoseCallItIs:
@@ -212,7 +212,7 @@ class TestWhoseCallItIs:
         with trubrics_scope(user_id="bob"):
             list(stream)
 
-        assert users(captured_prompts) == ["alice", "alice"]
+        assert ["alice", "alice"] == users(captured_prompts)
 
     def test_a_scope_opened_inside_a_run_decides(
         self, captured_prompts: list[PromptRecord]
@@ -227,7 +227,7 @@ class TestWhoseCallItIs:
         with trubrics_scope(user_id="alice"):
             RunnableLambda(on_behalf).invoke("go")
 
-        assert users(captured_prompts) == ["bob", "alice"]
+        assert ["bob", "alice"] == users(captured_prompts)
 
     def test_the_user_is_read_at_the_start(
         self, captured_prompts: list[PromptRecord]
@@ -239,12 +239,12 @@ class TestWhoseCallItIs:
         with trubrics_scope(user_id="bob"):
             list(stream)
 
-        assert users(captured_prompts) == ["alice"]
+        assert ["alice"] == users(captured_prompts)
 
     def test_config_fills_only_what_the_scope_leaves_out(
         self, captured_prompts: list[PromptRecord]
     ) -> None:
-        """A client's `trubrics_user_id` never beats the scope; where there is none it fills."""
+        """A client's `trubrics_user_id` never beats the scope; without one it fills."""
         config: Any = {
             "metadata": {"trubrics_user_id": "mallory", "trubrics_thread_id": "t"}
         }
@@ -253,9 +253,9 @@ class TestWhoseCallItIs:
         with trubrics_scope():
             model().invoke("Hello", config=config)
 
-        assert users(captured_prompts) == ["alice", "mallory"]
-        assert [record.thread_id for record in captured_prompts] == ["t", "t"]
-        assert trubrics_trace.stats().noticed["user_conflict"] == 1
+        assert ["alice", "mallory"] == users(captured_prompts)
+        assert ["t", "t"] == [record.thread_id for record in captured_prompts]
+        assert 1 == trubrics_trace.stats().noticed["user_conflict"]
 
     def test_concurrent_calls_do_not_mix(
         self, captured_prompts: list[PromptRecord]
@@ -306,7 +306,7 @@ class TestHowItEnded:
             stream.close()
 
         (record,) = captured_prompts
-        assert (record.status, record.generation) == ("stopped", "ab")
+        assert ("stopped", "ab") == (record.status, record.generation)
         assert record.error_type is None
         assert record.first_token_seconds is not None
 
@@ -331,7 +331,7 @@ class TestHowItEnded:
 
         asyncio.run(main())
 
-        assert [record.status for record in captured_prompts] == ["cancelled"]
+        assert ["cancelled"] == [record.status for record in captured_prompts]
 
     def test_a_cancelled_call_is_told_once_nobody_can_report_it(
         self, captured_prompts: list[PromptRecord]
@@ -350,11 +350,11 @@ class TestHowItEnded:
         trubrics_trace.flush(0)
 
         (record,) = captured_prompts
-        assert (
+        assert ("alice", "cancelled", "Never") == (
             record.user_id,
             record.status,
             record.prompt,
-        ) == ("alice", "cancelled", "Never")
+        )
 
     def test_an_error_is_an_error(self, captured_prompts: list[PromptRecord]) -> None:
         """Type and message of the model's exception are told, and it is the caller's."""
@@ -362,11 +362,11 @@ class TestHowItEnded:
             Slow().invoke("luck")
 
         (record,) = captured_prompts
-        assert (
+        assert ("error", "ValueError", "no luck") == (
             record.status,
             record.error_type,
             record.error_message,
-        ) == ("error", "ValueError", "no luck")
+        )
 
     def test_no_note_is_left_behind(self, captured_prompts: list[PromptRecord]) -> None:
         """After calls of every kind of end, nothing is noted any more."""
@@ -378,8 +378,8 @@ class TestHowItEnded:
         gc.collect()
         trubrics_trace.flush(0)
 
-        assert len(captured_prompts) == 3
-        assert (list(turns._turns), turns._runs) == ([], {})
+        assert 3 == len(captured_prompts)
+        assert ([], {}) == (list(turns._turns), turns._runs)
 
 
 class TestWhatIsTold:
@@ -400,13 +400,13 @@ class TestWhatIsTold:
             )
 
         (record,) = captured_prompts
-        assert record.prompt == "and 2 + 3?"
-        assert [
+        assert "and 2 + 3?" == record.prompt
+        assert ["system", "user", "assistant", "user"] == [
             message["role"] for message in record.messages or ()
-        ] == ["system", "user", "assistant", "user"]
+        ]
 
     def test_an_image_leaves_a_note(self, captured_prompts: list[PromptRecord]) -> None:
-        """Five megabytes of base64 become type and size; the caller's message is untouched."""
+        """Base64 becomes a note of type and size; the caller's message is untouched."""
         image = {
             "type": "image_url",
             "image_url": {"url": "data:image/png;base64," + "A" * 400},
@@ -416,7 +416,7 @@ class TestWhatIsTold:
             model().invoke([message])
 
         (record,) = captured_prompts
-        assert record.prompt == "What is this?\n[image image/png, 300 bytes]"
+        assert "What is this?\n[image image/png, 300 bytes]" == record.prompt
         assert message.content[1] is not None
         assert len(message.content[1]["image_url"]["url"]) > 400  # type: ignore[index,call-overload]
 
@@ -438,13 +438,13 @@ class TestWhatIsTold:
             GenericFakeChatModel(messages=iter([answer])).invoke("?")
 
         (record,) = captured_prompts
-        assert (
+        assert (10, 5, 15, 4, 3) == (
             record.input_tokens,
             record.output_tokens,
             record.total_tokens,
             record.cached_tokens,
             record.reasoning_tokens,
-        ) == (10, 5, 15, 4, 3)
+        )
 
     def test_tool_calls_are_told(self, captured_prompts: list[PromptRecord]) -> None:
         """An answer that only calls a tool says which, with what."""
@@ -454,7 +454,7 @@ class TestWhatIsTold:
             GenericFakeChatModel(messages=iter([answer])).invoke("Find tea")
 
         (record,) = captured_prompts
-        assert record.tool_calls == ({"name": "search", "args": {"q": "tea"}, "id": "c1"},)
+        assert ({"name": "search", "args": {"q": "tea"}, "id": "c1"},) == record.tool_calls
         assert record.generation is None
 
     def test_langchains_own_noise_is_left_out(
@@ -466,8 +466,8 @@ class TestWhatIsTold:
             chain.invoke("Hello", config={"tags": ["prod"], "metadata": {"tenant": "t9"}})
 
         (record,) = captured_prompts
-        assert record.tags == ("langchain", "prod")
-        assert record.metadata == {"tenant": "t9"}
+        assert ("langchain", "prod") == record.tags
+        assert {"tenant": "t9"} == record.metadata
 
     def test_a_record_cannot_be_changed(self, captured_prompts: list[PromptRecord]) -> None:
         """Neither a field nor anything inside one."""
@@ -511,8 +511,8 @@ class TestOthers:
         with trubrics_scope(user_id="alice"):
             asyncio.run(llm.ainvoke("Hello", config={"callbacks": [plain]}))
 
-        assert plain.heard == ["start", "end"]
-        assert users(captured_prompts) == ["alice"]
+        assert ["start", "end"] == plain.heard
+        assert ["alice"] == users(captured_prompts)
 
     def test_an_async_handler_beside_ours_hears_everything(
         self, captured_prompts: list[PromptRecord]
@@ -528,8 +528,8 @@ class TestOthers:
             llm = FakeListLLM(responses=["a"])
             asyncio.run(llm.ainvoke("Hello", config={"callbacks": [Async()]}))
 
-        assert heard == ["start"]
-        assert users(captured_prompts) == ["alice"]
+        assert ["start"] == heard
+        assert ["alice"] == users(captured_prompts)
 
     def test_our_own_failure_is_counted_and_the_answer_is_the_callers(
         self, captured_prompts: list[PromptRecord]
@@ -541,11 +541,11 @@ class TestOthers:
                 raise RuntimeError
 
         with trubrics_scope(user_id="alice", value=Untellable()):
-            assert model().invoke("Hello").content == "42"
+            assert "42" == model().invoke("Hello").content
 
         (record,) = captured_prompts
-        assert record.metadata == {"value": "[Untellable that cannot be told]"}
-        assert trubrics_trace.stats().noticed["untellable_value"] == 1
+        assert {"value": "[Untellable that cannot be told]"} == record.metadata
+        assert 1 == trubrics_trace.stats().noticed["untellable_value"]
 
 
 def test_the_scope_is_seen_inside_a_tool_of_langchain(
@@ -563,4 +563,4 @@ def test_the_scope_is_seen_inside_a_tool_of_langchain(
         asyncio.run(RunnableLambda(look).abatch(["c", "d"]))
 
     assert seen == ["alice"] * 4
-    assert captured_prompts == []
+    assert [] == captured_prompts

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any
 
 from ..langchain._context import leave_run, rejoin_run
-from ..scope._current import Scope, begin_step, end_step
+from ..scope._current import begin_step, end_step
+from ..scope._scope import Scope
 
 
 class Step:

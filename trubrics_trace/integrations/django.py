@@ -4,19 +4,23 @@ Django calls its middleware sync or async, as the rest of the chain is; a stream
 runs after the middleware has returned, so it is followed, step by step.
 """
 
+# mypy: disable-error-code=import-untyped
+# Django ships no types.
+
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.conf import settings  # type: ignore[import-untyped] # has no types
-from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
+from django import conf  # not its `settings`: whatever inspects a module would wake them
+from django.http import HttpRequest, HttpResponse
 
 from ..errors import ConfigurationError
 from ..scope._arguments import Recipe
 from ..scope._attributes import Attributes
-from ..scope._current import Scope, open_scope
+from ..scope._current import open_scope
+from ..scope._scope import Scope
 from ..wrapping._returned import follow
 from ._door import Step, closed_by_failure
 
@@ -44,7 +48,7 @@ class TrubricsMiddleware:
     def __init__(
         self, get_response: Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]
     ) -> None:
-        attributes = getattr(settings, "TRUBRICS", {})
+        attributes = getattr(conf.settings, "TRUBRICS", {})
         if not isinstance(attributes, dict):
             message = (
                 f"the setting TRUBRICS is of type {type(attributes).__name__}; make it a "

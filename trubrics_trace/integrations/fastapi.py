@@ -15,7 +15,8 @@ from fastapi.requests import HTTPConnection
 
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
 from ..scope._attributes import NOT_GIVEN
-from ..scope._current import Scope, open_scope
+from ..scope._current import open_scope
+from ..scope._scope import Scope
 from ._door import Step
 
 
@@ -34,8 +35,8 @@ def trubrics_dependency(
 
     For one route, a router or the whole app; HTTP and WebSocket. The scope is fresh, and
     closes when the response has been sent. Before FastAPI 0.118, and with
-    `Depends(..., scope="function")`, that is when the endpoint has returned: a stream
-    then needs the middleware, or `trubrics_trace` on the endpoint.
+    `Depends(..., scope="function")`, that is when the endpoint has returned: streams and
+    background tasks then need the middleware, else their calls are late, not recorded.
 
     Args:
         user_id, thread_id, session_id, assistant_id, run_name, tags, metadata: As in

@@ -14,7 +14,7 @@ from flask import Flask, request
 
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
 from ..scope._attributes import NOT_GIVEN, merge
-from ..scope._current import Scope
+from ..scope._scope import Scope
 from .wsgi import SCOPE_KEY, TrubricsWSGIMiddleware
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
 from ..scope._attributes import NOT_GIVEN
-from ..scope._current import Scope, open_scope
+from ..scope._current import open_scope
+from ..scope._scope import Scope
 from ._door import Step, closed_by_failure
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from .._stats import ledger
 from ..pipeline._pipeline import attempt
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
 from ..scope._attributes import NOT_GIVEN, NOTHING, Attributes, merge
-from ..scope._current import Scope, scope_was_opened_here
+from ..scope._current import scope_was_opened_here
+from ..scope._scope import Scope
 from ._config import config_attributes
 from ._telling import note_of, status_of, tell
 from ._turns import Turn, turns
@@ -266,8 +267,8 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
 
     def _receive(self, turn: Turn) -> None:
         """Have the record sent where this handler sends: its own place, or the usual."""
-        if self._settings not in turn.recipients:
-            turn.recipients.append(self._settings)
+        settings = self._settings or _runtime.settings()
+        turn.recipients.setdefault(settings.destination, settings)
 
     def _is_recorded(self, scope: Scope | None) -> bool:
         if scope is not None:

@@ -10,7 +10,7 @@ from uuid import UUID
 from .. import _clock, _runtime
 from .._record import PromptRecord, Status
 from ..scope._attributes import NOT_GIVEN, Attributes, union
-from ..scope._current import Scope
+from ..scope._scope import Scope
 from ._messages import answer_of, prompt_of, tell_messages, tool_calls_of
 from ._turns import Turn
 from ._usage import usage_of
@@ -91,7 +91,7 @@ def tell(turn: Turn, response: Any, status: Status, error: BaseException | None)
         parameters=turn.parameters,
         **_answer(turn, generations, response),
     )
-    for settings in turn.recipients:
+    for settings in turn.recipients.values():
         _runtime.accept(record, turn.scope, settings)
 
 

@@ -19,9 +19,10 @@ from typing import Any
 from uuid import UUID
 
 from .. import _clock
-from .._settings import Settings
+from .._settings import Destination, Settings
 from ..scope._attributes import Attributes
-from ..scope._current import Scope, current_scope
+from ..scope._current import current_scope
+from ..scope._scope import Scope
 
 _MAX_RUNNING = 100_000  # calls at once; beyond it the oldest note is given up, counted
 
@@ -44,7 +45,7 @@ class Turn:
     started: float = dataclasses.field(default_factory=lambda: _clock.monotonic())
     first_token: float | None = None
     pieces: list[str] = dataclasses.field(default_factory=list)
-    recipients: list[Settings | None] = dataclasses.field(default_factory=list)
+    recipients: dict[Destination, Settings] = dataclasses.field(default_factory=dict)
 
     def note_token(self, token: object) -> None:
         """Note that something came, and what, should nothing else be left of it."""

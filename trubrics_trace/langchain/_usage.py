@@ -61,7 +61,7 @@ def usage_of(generations: list[Any], llm_output: Any) -> dict[str, int]:
         llm_output: What the model said of the call as a whole.
     """
     for usage in _candidates(generations, llm_output):
-        counts = _counts(usage)
+        counts = _counts(usage) if usage else None
         if counts:
             return counts
     return {}

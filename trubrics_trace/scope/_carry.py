@@ -14,7 +14,8 @@ from concurrent.futures import Executor, Future
 from typing import Any, TypeVar, cast
 
 from ..errors import ConfigurationError
-from ._current import Scope, begin_step, current_scope, end_step
+from ._current import begin_step, current_scope, end_step
+from ._scope import Scope
 from ._steps import (
     step_async_generator,
     step_awaitable,

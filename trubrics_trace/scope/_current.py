@@ -18,157 +18,11 @@ from uuid import UUID
 
 from .. import _notices
 from .._stats import ledger
-from ._arguments import Identity, Metadata, Recipe, Tags
-from ._attributes import (
-    NOT_GIVEN,
-    NOTHING,
-    Attributes,
-    Given,
-    NotGiven,
-    merge,
-)
+from ._arguments import Identity, Metadata, Recipe, Tags, said
+from ._attributes import NOT_GIVEN, Attributes, NotGiven
+from ._scope import Scope
 
 _current: ContextVar[Scope | None] = ContextVar("trubrics_trace_scope", default=None)
-
-# Another object after each `identify` of this process: a scope that merged at an older
-# epoch merges again. An object, for two threads may count to the same number.
-_identify_epoch = object()
-
-
-class Scope:
-    """Who is asking, while it is open.
-
-    Its attributes are its own, read through to its parent's. Safe to read from any
-    thread and task. `tags` leave out "langchain", which every record bears; `is_enabled`
-    says whether calls inside are recorded; `last_record_id` is that of the last record.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "_epoch",
-        "_merged",
-        "_own",
-        "called",
-        "is_enabled",
-        "is_open",
-        "is_root",
-        "last_record_id",
-        "names_its_own_user",
-        "opener",
-        "outer",
-        "parent",
-    )
-
-    def __init__(
-        self,
-        own: Attributes = NOTHING,
-        *,
-        parent: Scope | None = None,
-        enabled: bool = True,
-        opener: object = None,
-        called: str | None = None,
-    ) -> None:
-        # What the work is called where nobody gave it a run_name.
-        self.called: str | None = called or (parent.called if parent else None)
-        self.is_open = True
-        self.is_root = parent is None
-        self.last_record_id: str | None = None
-        self.opener = opener
-        self.outer: Scope | None = None  # what the context held before, while open
-        self.parent = parent
-        self.is_enabled: bool = enabled and (parent is None or parent.is_enabled)
-        self._epoch = _identify_epoch
-        self.learn(own)
-
-    @property
-    def attributes(self) -> Attributes:
-        """What holds in this scope: its parent's attributes and its own over them."""
-        epoch = _identify_epoch
-        if self._epoch != epoch:  # merged first, then marked: a reader may come between
-            self._merged = self._read_through()
-            self._epoch = epoch
-        return self._merged
-
-    @property
-    def user_id(self) -> str | None:
-        """Who is asking; None is nobody."""
-        return _said(self.attributes.user_id)
-
-    @property
-    def thread_id(self) -> str | None:
-        """The conversation."""
-        return _said(self.attributes.thread_id)
-
-    @property
-    def session_id(self) -> str | None:
-        """The session, where the app has its own notion of one."""
-        return _said(self.attributes.session_id)
-
-    @property
-    def assistant_id(self) -> str | None:
-        """Who answers; on Trubrics the model's name where nothing is said."""
-        return _said(self.attributes.assistant_id)
-
-    @property
-    def run_name(self) -> str | None:
-        """What the work is called: the name given, else that of the traced function."""
-        given = self.attributes.run_name
-        return self.called if given is NOT_GIVEN else given
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The tags, outer first."""
-        return self.attributes.tags
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """Everything else that was said."""
-        return self.attributes.metadata
-
-    def encloses(self, other: Scope | None) -> bool:
-        """Whether `other` is this scope, or was opened somewhere inside it.
-
-        A fresh scope inherits nothing, but while it is open it knows where it was opened.
-        """
-        while other is not None:
-            if other is self:
-                return True
-            other = other.outer if other.outer is not None else other.parent
-        return False
-
-    def close(self) -> None:
-        """Be current nowhere from here on. Closing twice is closing once."""
-        self.is_open = False
-        self.outer = None  # else every request of a connection would hold the one before
-
-    def learn(self, own: Attributes) -> None:
-        """Have these attributes of its own; before anything reads it.
-
-        Whether they name a user is noted now: whom `identify` says later is no user of
-        its own, and may be corrected by the next `identify`.
-        """
-        self.names_its_own_user = own.user_id is not NOT_GIVEN
-        self._own = own
-        self._merged = self._read_through()
-
-    def identify(self, attributes: Attributes) -> None:
-        """Say who it is, for everything that reads this scope from here on."""
-        global _identify_epoch
-        self._own = merge(self._own, attributes)
-        _identify_epoch = object()
-
-    def _read_through(self) -> Attributes:
-        parent = self.parent
-        return self._own if parent is None else merge(parent.attributes, self._own)
-
-    def __repr__(self) -> str:
-        said = {
-            name: value
-            for name in ("user_id", "thread_id", "run_name", "tags")
-            if (value := getattr(self, name))
-        }
-        words = [f"{name}={value!r}" for name, value in said.items()]
-        return f"<Scope {' '.join(['open' if self.is_open else 'closed', *words])}>"
 
 
 def current_scope() -> Scope | None:
@@ -404,7 +258,8 @@ def identify(
     nearest root (a web door's, or one opened with `fresh=True`), but none that was given
     a user of its own. Without an open scope: counted as `identify_outside`, no effect.
 
-    Takes the keywords of `trubrics_scope`. Never raises, save when strict.
+    Takes the keywords of `trubrics_scope`, as values: a callable is no user, and nobody
+    asks it. Never raises, save when strict.
     """
     scope = current_scope()
     if scope is None:
@@ -414,7 +269,7 @@ def identify(
             "inside one: a middleware's, a decorated function's, or trubrics_scope's",
         )
         return
-    told = Recipe.for_scope(
+    told = said(
         dict(
             user_id=user_id,
             thread_id=thread_id,
@@ -425,7 +280,7 @@ def identify(
             metadata=metadata,
             **more_metadata,
         )
-    ).attributes()
+    )
     scope.identify(told)
     while not scope.is_root and (parent := scope.parent) is not None:
         if parent.names_its_own_user or not parent.is_open:
@@ -439,7 +294,3 @@ def _held_here() -> Iterator[Scope]:
     while scope is not None:
         yield scope
         scope = scope.outer if scope.outer is not None else scope.parent
-
-
-def _said(given: Given) -> str | None:
-    return None if given is NOT_GIVEN else given

@@ -11,6 +11,7 @@ A scope None is that of work that was carried from where none is open.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import (
     AsyncGenerator,
@@ -25,7 +26,8 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from ._current import Scope, begin_step, end_step
+from ._current import begin_step, end_step
+from ._scope import Scope
 
 _Yield = TypeVar("_Yield")
 _Send = TypeVar("_Send")
@@ -36,8 +38,10 @@ def step_generator(
     body: Generator[_Yield, _Send, _Return], scope: Scope | None
 ) -> Generator[_Yield, _Send, _Return]:
     """Return a generator that is `body`, each of its steps taken inside the scope."""
-    stepped = _steps(body, scope)
-    next(stepped)  # to the yield that is ours: all that follows is told to the body
+    has_begun = inspect.getgeneratorstate(body) != inspect.GEN_CREATED
+    stepped = _steps(body, scope, has_begun, _Unbegun(scope))
+    if has_begun:
+        next(stepped)  # then the first that is sent or thrown reaches the body too
     _name_after(stepped, body)
     return stepped
 
@@ -85,20 +89,26 @@ def step_awaitable(
 
 
 def _steps(
-    body: Generator[_Yield, _Send, _Return], scope: Scope | None
+    body: Generator[_Yield, _Send, _Return],
+    scope: Scope | None,
+    is_told: bool,
+    unbegun: _Unbegun,
 ) -> Generator[_Yield, _Send, _Return]:
+    unbegun.begin()
     inside = scope
-    resume: Callable[[Any], _Yield]
-    value: Any
-    yielded: Any = None  # to `step_generator`, which takes the first
+    resume: Callable[[Any], _Yield] = body.send
+    value: Any = None
+    yielded: Any = None
     try:
         while True:
-            try:
-                value = yield yielded
-                resume = body.send
-            except BaseException as thrown:  # GeneratorExit too: the body decides
-                value = thrown
-                resume = body.throw
+            if is_told:  # a body that has not begun is first resumed, with nothing
+                try:
+                    value = yield yielded
+                    resume = body.send
+                except BaseException as thrown:  # GeneratorExit too: the body decides
+                    value = thrown
+                    resume = body.throw
+            is_told = True
             step = begin_step(inside)
             try:
                 yielded = resume(value)

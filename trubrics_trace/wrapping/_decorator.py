@@ -20,7 +20,8 @@ import wrapt
 from ..errors import ConfigurationError
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
 from ..scope._attributes import NOT_GIVEN, NOTHING
-from ..scope._current import Scope, enter, leave, open_scope, step_out
+from ..scope._current import begin_step, end_step, enter, leave, open_scope, step_out
+from ..scope._scope import Scope
 from ..scope._steps import step_async_generator, step_generator
 from ._returned import follow
 
@@ -184,9 +185,8 @@ def _around_generator(recipe: Recipe, name: str) -> _Wrapper:
     def wrapper(
         wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
-        body = wrapped(*args, **kwargs)
         scope = open_scope(recipe.attributes(instance, args, kwargs), called=name)
-        return step_generator(body, scope)
+        return step_generator(_called_inside(scope, wrapped, args, kwargs), scope)
 
     return wrapper
 
@@ -195,11 +195,11 @@ def _around_async_generator(recipe: Recipe, name: str) -> _Wrapper:
     def wrapper(
         wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
-        body = wrapped(*args, **kwargs)
+        known = NOTHING if recipe.reads else recipe.attributes()
+        scope = open_scope(known, called=name)
+        body = _called_inside(scope, wrapped, args, kwargs)
         if not recipe.reads:
-            scope = open_scope(recipe.attributes(), called=name)
             return step_async_generator(body, scope)
-        scope = open_scope(NOTHING, called=name)
 
         async def learn() -> None:  # a reader may have to be awaited: by the first step
             scope.learn(await recipe.attributes_awaited(instance, args, kwargs))
@@ -221,6 +221,17 @@ async def _open_awaited(
     else:
         attributes = recipe.attributes()
     return open_scope(attributes, called=name)
+
+
+def _called_inside(
+    scope: Scope, wrapped: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
+    """Return a generator that is made inside the scope: it may be a traced one itself."""
+    step = begin_step(scope)
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        end_step(step, scope)
 
 
 def _leave_with(returned: Any, scope: Scope) -> Any:

@@ -11,7 +11,7 @@ import inspect
 from asyncio import isfuture
 from typing import Any
 
-from ..scope._current import Scope
+from ..scope._scope import Scope
 from ..scope._steps import (
     step_async_generator,
     step_async_iterable,
@@ -60,8 +60,10 @@ def _name_of_body(response: Any) -> str | None:
     if "body_iterator" in getattr(response, "__dict__", ()):  # Starlette's
         return "body_iterator"
     kind = type(response)
-    if getattr(kind, "streaming", False) is True:  # Django's
-        return "streaming_content" if hasattr(kind, "streaming_content") else None
+    if getattr(kind, "streaming", False) is True and hasattr(kind, "streaming_content"):
+        # Django's; a file that it serves is no work of the app's, and must stay a file.
+        is_file = getattr(response, "file_to_stream", None) is not None
+        return None if is_file else "streaming_content"
     return None
 
 

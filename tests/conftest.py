@@ -1,0 +1,28 @@
+"""Every test meets a package that has done nothing yet, outside any scope."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trubrics_trace import configure, shutdown
+from trubrics_trace._notices import forget_said
+from trubrics_trace._stats import ledger
+from trubrics_trace.scope._current import begin_step, end_step
+
+
+@pytest.fixture(autouse=True)
+def fresh_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No settings but a spool of the test's own, nothing counted, nothing said."""
+    for name in [name for name in os.environ if name.startswith("TRUBRICS_")]:
+        monkeypatch.delenv(name)
+    configure(spool_dir=str(tmp_path / "spool"))
+    ledger.reset()
+    forget_said()
+    outside = begin_step(None)
+    yield
+    end_step(outside, None)
+    shutdown(0)

@@ -1,0 +1,1 @@
+"""The scope: who is asking, and what is current where."""

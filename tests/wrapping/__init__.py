@@ -1,0 +1,1 @@
+"""The decorator: a scope around a callable that nobody notices."""

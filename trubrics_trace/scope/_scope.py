@@ -1,0 +1,156 @@
+"""A scope: who is asking, while it is open, and what was said since.
+
+Its attributes are read through to its parent's, so that who is identified later is known
+to everything inside; they are merged once, and again only after an `identify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ._attributes import NOT_GIVEN, NOTHING, Attributes, Given, merge
+
+# Another object after each `identify` of this process: a scope that merged at an older
+# epoch merges again. An object, for two threads may count to the same number.
+_identify_epoch = object()
+
+
+class Scope:
+    """Who is asking, while it is open.
+
+    Its attributes are its own, read through to its parent's. Safe to read from any
+    thread and task. `tags` leave out "langchain", which every record bears; `is_enabled`
+    says whether calls inside are recorded; `last_record_id` is that of the last record.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_epoch",
+        "_merged",
+        "_own",
+        "called",
+        "is_enabled",
+        "is_open",
+        "is_root",
+        "last_record_id",
+        "names_its_own_user",
+        "opener",
+        "outer",
+        "parent",
+    )
+
+    def __init__(
+        self,
+        own: Attributes = NOTHING,
+        *,
+        parent: Scope | None = None,
+        enabled: bool = True,
+        opener: object = None,
+        called: str | None = None,
+    ) -> None:
+        # What the work is called where nobody gave it a run_name.
+        self.called: str | None = called or (parent.called if parent else None)
+        self.is_open = True
+        self.is_root = parent is None
+        self.last_record_id: str | None = None
+        self.opener = opener
+        self.outer: Scope | None = None  # what the context held before, while open
+        self.parent = parent
+        self.is_enabled: bool = enabled and (parent is None or parent.is_enabled)
+        self.names_its_own_user = own.user_id is not NOT_GIVEN
+        self._own = own
+        self._epoch = _identify_epoch
+        self._merged = self._read_through()
+
+    @property
+    def attributes(self) -> Attributes:
+        """What holds in this scope: its parent's attributes and its own over them."""
+        epoch = _identify_epoch
+        if self._epoch != epoch:  # merged first, then marked: a reader may come between
+            self._merged = self._read_through()
+            self._epoch = epoch
+        return self._merged
+
+    @property
+    def user_id(self) -> str | None:
+        """Who is asking; None is nobody."""
+        return _said(self.attributes.user_id)
+
+    @property
+    def thread_id(self) -> str | None:
+        """The conversation."""
+        return _said(self.attributes.thread_id)
+
+    @property
+    def session_id(self) -> str | None:
+        """The session, where the app has its own notion of one."""
+        return _said(self.attributes.session_id)
+
+    @property
+    def assistant_id(self) -> str | None:
+        """Who answers; on Trubrics the model's name where nothing is said."""
+        return _said(self.attributes.assistant_id)
+
+    @property
+    def run_name(self) -> str | None:
+        """What the work is called: the name given, else that of the traced function."""
+        given = self.attributes.run_name
+        return self.called if given is NOT_GIVEN else given
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags, outer first."""
+        return self.attributes.tags
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Everything else that was said."""
+        return self.attributes.metadata
+
+    def encloses(self, other: Scope | None) -> bool:
+        """Whether `other` is this scope, or was opened somewhere inside it.
+
+        A fresh scope inherits nothing, but while it is open it knows where it was opened.
+        """
+        while other is not None:
+            if other is self:
+                return True
+            other = other.outer if other.outer is not None else other.parent
+        return False
+
+    def close(self) -> None:
+        """Be current nowhere from here on. Closing twice is closing once."""
+        self.is_open = False
+        self.outer = None  # else every request of a connection would hold the one before
+
+    def learn(self, own: Attributes) -> None:
+        """Take the attributes that were given to it, where they had to be awaited."""
+        self.names_its_own_user = own.user_id is not NOT_GIVEN
+        self.identify(own)
+
+    def identify(self, attributes: Attributes) -> None:
+        """Say who it is, for everything that reads this scope from here on.
+
+        This is no user of its own: the next `identify` may correct it.
+        """
+        global _identify_epoch
+        self._own = merge(self._own, attributes)
+        _identify_epoch = object()
+
+    def _read_through(self) -> Attributes:
+        parent = self.parent
+        return self._own if parent is None else merge(parent.attributes, self._own)
+
+    def __repr__(self) -> str:
+        said = {
+            name: value
+            for name in ("user_id", "thread_id", "run_name", "tags")
+            if (value := getattr(self, name))
+        }
+        words = [f"{name}={value!r}" for name, value in said.items()]
+        return f"<Scope {' '.join(['open' if self.is_open else 'closed', *words])}>"
+
+
+def _said(given: Given) -> str | None:
+    return None if given is NOT_GIVEN else given
