@@ -26,7 +26,7 @@ def run_program(
 def output_of(source: str, spool_dir: Path, **environment: str) -> str:
     """Return what the source prints; fails where it fails."""
     ended = run_program(source, spool_dir, **environment)
-    assert ended.returncode == 0, ended.stderr
+    assert 0 == ended.returncode, ended.stderr
     return ended.stdout.strip()
 
 

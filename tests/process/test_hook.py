@@ -101,7 +101,7 @@ def program(text: str) -> str:
 @pytest.mark.parametrize("order", PROGRAMS)
 def test_the_hook_is_registered_once(order: str, tmp_path: Path) -> None:
     """In every order of imports there is one hook, and a call is recorded once."""
-    assert output_of(program(PROGRAMS[order]), tmp_path) == "(1, ['alice'])"
+    assert "(1, ['alice'])" == output_of(program(PROGRAMS[order]), tmp_path)
 
 
 def test_importing_starts_nothing(tmp_path: Path) -> None:
@@ -113,5 +113,5 @@ def test_importing_starts_nothing(tmp_path: Path) -> None:
         print(sorted(heavy & set(sys.modules)), threading.active_count())
         """
 
-    assert output_of(source, tmp_path) == "[] 1"
-    assert list(tmp_path.iterdir()) == []
+    assert "[] 1" == output_of(source, tmp_path)
+    assert [] == list(tmp_path.iterdir())

@@ -107,7 +107,7 @@ def delivered(server: IngestionServer) -> list[dict[str, Any]]:
 def test_each_of_several_prompts_has_its_own_generation(
     llm: Server, captured_prompts: list[PromptRecord]
 ) -> None:
-    """`generate` of a joke and a poem gives two records, neither with the other's prompt."""
+    """`generate` of a joke and a poem gives two records, each with its own prompt."""
     with trubrics_scope(user_id="alice"):
         result = llm.completion().generate([JOKE, POEM])
 
@@ -119,7 +119,7 @@ def test_each_of_several_prompts_has_its_own_generation(
         joke.generation,
         poem.generation,
     ]
-    assert len(captured_prompts) == 2
+    assert 2 == len(captured_prompts)
     if llm.echoes:
         assert [answer_to(JOKE), answer_to(POEM)] == [joke.generation, poem.generation]
 
@@ -177,9 +177,9 @@ def test_a_chat_call_is_one_record_and_is_delivered_as_it_is(
     assert sorted([JOKE, POEM][:asked]) == sorted(event["prompt"] for event in events)
     for event in events:
         properties = event["properties"]
-        assert (event["user_id"], event["thread_id"]) == ("alice", "t-1")
+        assert ("alice", "t-1") == (event["user_id"], event["thread_id"])
         assert (llm.model, "openai") == (properties["model"], properties["provider"])
-        assert properties["status"] == "complete"
+        assert "complete" == properties["status"]
         assert [{"role": "user", "content": event["prompt"]}] == properties["messages"]
         counts = [properties[f"{kind}_tokens"] for kind in ("input", "output", "total")]
         assert counts[0] + counts[1] == counts[2] > 0
@@ -214,7 +214,7 @@ def test_a_stream_without_usage_says_nothing_of_tokens(
         list(stub.chat(stream_usage=False).stream(JOKE))
 
     (record,) = captured_prompts
-    assert (record.input_tokens, record.output_tokens) == (None, None)
+    assert (None, None) == (record.input_tokens, record.output_tokens)
 
 
 def test_a_failed_call_is_an_error_that_gives_no_key_away(
@@ -227,7 +227,7 @@ def test_a_failed_call_is_an_error_that_gives_no_key_away(
         broken.invoke(JOKE)
 
     (record,) = captured_prompts
-    assert record.status == "error"
+    assert "error" == record.status
     assert record.error_type is not None
     assert record.error_type.endswith("Error")
     assert "sk-test" not in str(record.error_message)
@@ -244,5 +244,5 @@ def test_a_stream_left_early_is_stopped_and_keeps_its_text(
         stream.close()
 
     (record,) = captured_prompts
-    assert record.status == "stopped"
+    assert "stopped" == record.status
     assert "".join(map(str, read)) == (record.generation or "")

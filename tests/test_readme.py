@@ -1,0 +1,51 @@
+"""The README says what runs, and its first program prints what it shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.process.program import run_program
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+PROGRAMS = [text for language, text in BLOCKS if language == "python"]
+(SHOWN_RECORD,) = [text for language, text in BLOCKS if language == "json"]
+
+# What differs from one run to the next, and is shown as it once was.
+VARYING = ("record_id", "started_at", "latency_seconds")
+
+
+def test_the_readme_is_short() -> None:
+    """At most 120 lines, and the first program at most twelve that are not empty."""
+    assert len(README.read_text().splitlines()) <= 120
+    assert len([line for line in PROGRAMS[0].splitlines() if line.strip()]) <= 12
+
+
+@pytest.mark.parametrize("source", PROGRAMS, ids=["first", "app"])
+def test_its_programs_run(source: str, tmp_path: Path) -> None:
+    """Each Python block runs in a fresh process, as printed."""
+    ended = run_program(source, tmp_path)
+
+    assert 0 == ended.returncode, ended.stderr
+
+
+def test_its_first_program_prints_its_record(tmp_path: Path) -> None:
+    """The record that is shown is the one that is printed, key by key, in that order."""
+    printed = json.loads(run_program(PROGRAMS[0], tmp_path).stdout)
+    shown = json.loads(SHOWN_RECORD)
+
+    assert list(shown) == list(printed)
+    for name in VARYING:
+        assert type(shown.pop(name)) is type(printed.pop(name))
+    assert shown == printed
+
+
+def test_its_links_lead_somewhere() -> None:
+    """Every link into the repository names a file that is there."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text())
+
+    assert [] == [link for link in links if not (README.parent / link).exists()]
