@@ -11,6 +11,7 @@ import pytest
 from trubrics_trace import configure, shutdown
 from trubrics_trace._notices import forget_said
 from trubrics_trace._stats import ledger
+from trubrics_trace.delivery._delivery import deliveries
 from trubrics_trace.scope._current import begin_step, end_step
 
 
@@ -19,10 +20,12 @@ def fresh_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     """No settings but a spool of the test's own, nothing counted, nothing said."""
     for name in [name for name in os.environ if name.startswith("TRUBRICS_")]:
         monkeypatch.delenv(name)
-    configure(spool_dir=str(tmp_path / "spool"))
+    monkeypatch.setenv("TRUBRICS_TRACE_SPOOL_DIR", str(tmp_path / "spool"))
+    configure()
     ledger.reset()
     forget_said()
     outside = begin_step(None)
     yield
     end_step(outside, None)
     shutdown(0)
+    deliveries.drop_in_child()  # as after a fork: nothing of this test is counted again

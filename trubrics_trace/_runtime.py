@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import dataclasses
 import os
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -20,6 +22,7 @@ from . import _clock, _notices
 from ._record import Record
 from ._settings import LOCAL, Destination, Settings, settings_from
 from ._stats import FlushReport, Stats, ledger
+from .delivery import _delivery
 from .delivery._delivery import deliveries
 from .delivery._sender import Flush
 from .pipeline._pipeline import accept as take_through_pipeline
@@ -51,6 +54,22 @@ def settings() -> Settings:
         _settings = settings_from({})
         ledger.strict = _settings.strict
     return _settings
+
+
+def settings_with(**given: Any) -> Settings | None:
+    """Return what holds, with these credentials in place of the usual ones.
+
+    None among them is not given; where nothing is, the answer is None: the usual ones.
+    """
+    said = {name: value for name, value in given.items() if value is not None}
+    if not said:
+        return None
+    own = settings_from(said, environment={})
+    names = {"api_key", "host"} if "client" in said else set()
+    names |= said.keys() - {"client"}
+    if names & {"email", "password"}:
+        names |= {"api_key"}  # none: who gives an e-mail means the older platform
+    return dataclasses.replace(settings(), **{name: getattr(own, name) for name in names})
 
 
 def configure(**arguments: Any) -> Settings:
@@ -241,10 +260,12 @@ def _are_over(flushes: list[Flush | None], deadline: float) -> bool:
 def _report(flushes: list[Flush | None]) -> FlushReport:
     reports = [flush.report() for flush in flushes if flush is not None]
     errors = [report.last_error for report in reports if report.last_error]
+    pending = stats().pending
     return FlushReport(
-        complete=None not in flushes and all(reports),
+        # Without anything that carries, it is complete only where nothing waits.
+        complete=None not in flushes and all(reports) and bool(flushes or not pending),
         delivered=sum(report.delivered for report in reports),
-        pending=stats().pending,
+        pending=pending,
         last_error=errors[0] if errors else None,
     )
 
@@ -274,3 +295,4 @@ def _after_fork_in_child() -> None:
 
 
 before_first_open.append(install)
+_delivery.front = sys.modules[__name__]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .._settings import settings_from
 from ..delivery._census import Census, take_census
-from ..delivery._directory import candidate_roots
+from ..delivery._directory import existing_root
 
 NAME = "status"
 SUMMARY = "show what waits in the spool"
@@ -49,8 +49,7 @@ def run(options: argparse.Namespace) -> int:
 def spool_root_of(options: argparse.Namespace) -> Path:
     """Return the spool that is asked about: the first place of the ladder that exists."""
     arguments = {"spool_dir": options.spool_dir} if options.spool_dir else {}
-    candidates = candidate_roots(settings_from(arguments).spool_dir)
-    return next((place for place in candidates if place.is_dir()), candidates[0])
+    return existing_root(settings_from(arguments).spool_dir)
 
 
 def _lines(root: Path, rows: list[Census]) -> list[str]:

@@ -10,8 +10,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+from ._owner import is_owner_alive
 from ._segment import count_unsettled, first_unsettled, read_progress
-from ._spool import is_owner_alive
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ have sent it, with a `record_id` in its properties, and survives the process.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +15,10 @@ from trubrics import Trubrics
 
 from .. import _clock
 from .._record import FrozenDict, TrackedRecord
-from .._settings import settings_from
+from .._settings import Settings
 from .._stats import FlushReport
-from ..pipeline._pipeline import attempt, line_of
-from ..pipeline._redact import prepare
-from ._delivery import Delivery, deliveries
+from ..pipeline._pipeline import attempt
+from . import _delivery
 
 _ENDPOINTS = {"event": "publish_events", "llm_event": "publish_llm_events"}
 
@@ -26,28 +26,31 @@ _ENDPOINTS = {"event": "publish_events", "llm_event": "publish_llm_events"}
 class DurableTrubrics(Trubrics):  # type: ignore[misc] # the client is untyped
     """The official client, whose events wait on disk and not in a list.
 
-    Takes what `Trubrics` takes; `api_key` and `host` default to the environment's.
-    `track`, `track_llm`, `flush` and `close` are the client's own words. It has no thread
-    of its own: its account's sender carries its events beside the prompts.
+    Takes what `Trubrics` takes; `api_key` and `host` default to what `configure` said,
+    then the environment. `track`, `track_llm`, `flush` and `close` are the client's own
+    words. It has no thread of its own: its account's sender carries its events beside the
+    prompts. Without a key they stay on this machine.
 
     Raises:
-        ConfigurationError: There is no key, or the host is no URL.
+        ConfigurationError: The key is no key, or the host is no URL.
     """
 
     def __init__(
         self, api_key: str | None = None, host: str | None = None, **options: Any
     ) -> None:
-        self._settings = settings_from({"api_key": api_key, "host": host})
-        super().__init__(
-            api_key=self._settings.api_key or "", host=self._settings.host, **options
+        self._said = {"api_key": api_key, "host": host}
+        settings = self._settings()
+        super().__init__(api_key=settings.api_key or "", host=settings.host, **options)
+        self.queue = _SpoolingQueue(
+            lambda event: attempt("tracked_failed", self._keep, event)
         )
-        self.queue = _SpoolingQueue(self._keep)
+        # The spool has its own; a forked child might inherit this one locked, for ever.
+        self._lock = contextlib.nullcontext()
+        _delivery.front.install()
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
         """Send what was tracked before this call; wait at most `timeout` seconds."""
-        from .. import _runtime  # above this room: only a person's own call goes there
-
-        return _runtime.flush(timeout)
+        return _delivery.front.flush(timeout)
 
     def close(self, timeout: float = 5.0) -> FlushReport:
         """Flush. What has not arrived by then stays on disk."""
@@ -71,20 +74,18 @@ class DurableTrubrics(Trubrics):  # type: ignore[misc] # the client is untyped
             endpoint=endpoint,
             payload=FrozenDict(payload),
         )
-        attempt("tracked_failed", self._spool, record)
+        _delivery.front.accept(record, override=self._settings())
 
-    def _spool(self, record: TrackedRecord) -> None:
-        prepared = prepare(record, self._settings)
-        self._delivery().keep(prepared, line_of(prepared))
-
-    def _delivery(self) -> Delivery:
-        return deliveries.to(self._settings.destination, self._settings)
+    def _settings(self) -> Settings:
+        """Return what `configure` said, with this client's own key and host."""
+        own = _delivery.front.settings_with(**self._said)
+        return own or _delivery.front.settings()
 
 
 class _SpoolingQueue(list[Any]):
     """What stands where the client has its list: what is appended is on disk."""
 
-    def __init__(self, keep: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, keep: Callable[[dict[str, Any]], object]) -> None:
         super().__init__()
         self._keep = keep
 

@@ -8,14 +8,40 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any, Protocol
 
 from .. import _clock, _notices
 from .._record import Record
 from .._settings import DAY_SECONDS, LOCAL, MIB, Destination, Settings
-from .._stats import Stats
+from .._stats import FlushReport, Stats
 from ._directory import spool_root
 from ._sender import Sender, Transport
 from ._spool import Spool
+
+
+class Front(Protocol):
+    """What the runtime, above, offers to a room down here."""
+
+    def settings(self) -> Settings:
+        """Return what holds."""
+
+    def settings_with(self, **given: Any) -> Settings | None:
+        """Return what holds, with these credentials; None where none are given."""
+
+    def install(self) -> None:
+        """Be there for exit and fork."""
+
+    def accept(
+        self, record: Record, scope: None = None, override: Settings | None = None
+    ) -> None:
+        """Take a record through the pipeline."""
+
+    def flush(self, timeout: float = 5.0) -> FlushReport:
+        """Send what was accepted before, and wait."""
+
+
+# The slot that the runtime fills with itself: a lower floor imports no higher one.
+front: Front
 
 _LOCAL_MAX_BYTES = 64 * MIB
 _LOCAL_KEEP_SECONDS = 7 * DAY_SECONDS
@@ -59,7 +85,7 @@ class Deliveries:
     def __init__(self) -> None:
         self._by_label: dict[str, Delivery] = {}
         self._spools: dict[tuple[Path | None, str], Spool] = {}  # with their counts
-        self._making = threading.Lock()
+        self._making = threading.RLock()
 
     def to(self, destination: Destination, settings: Settings) -> Delivery:
         """Return the delivery to a destination, made with these settings if it is new."""
@@ -89,11 +115,23 @@ class Deliveries:
         """Return one moment of each destination's spool, those closed meanwhile too."""
         return [spool.stats() for spool in list(self._spools.values())]
 
+    def hold(self) -> None:
+        """Before a fork: let nobody be in the middle of making a delivery.
+
+        A child that is forked while another thread imports the HTTP client would wait
+        for that import for ever.
+        """
+        self._making.acquire()
+
+    def release(self) -> None:
+        """After a fork, in the parent: go on."""
+        self._making.release()
+
     def drop_in_child(self) -> None:
         """After a fork: forget the parent's, and close the files that were inherited."""
         inherited, self._spools = self._spools, {}
         self._by_label = {}
-        self._making = threading.Lock()
+        self._making = threading.RLock()
         for spool in inherited.values():
             spool.let_go()
 
@@ -134,9 +172,10 @@ def transport_to(destination: Destination, settings: Settings) -> Transport | No
         from ._platform import PlatformTransport
 
         return PlatformTransport(settings.email, settings.password, settings.project)
-    _notices.say_once(
-        "no_credentials",
-        "no credentials are set, so records stay on this machine; set "
-        "TRUBRICS_API_KEY to send them, `trubrics-trace status` shows them",
-    )
+    if settings.destination == LOCAL:  # else it is nobody's records that stay, as asked
+        _notices.say_once(
+            "no_credentials",
+            "no credentials are set, so records stay on this machine; set "
+            "TRUBRICS_API_KEY to send them, `trubrics-trace status` shows them",
+        )
     return None

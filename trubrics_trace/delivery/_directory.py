@@ -23,30 +23,54 @@ def spool_root(spool_dir: str | None) -> Path | None:
     The ladder: `SPOOL_DIR`, else the platform's state directory, else the temporary one.
     A `SPOOL_DIR` that cannot be used does not lead further down: it was said on purpose.
     """
-    candidates = candidate_roots(spool_dir)
-    return next((place for place in candidates if make_private(place)), None)
+    return next((place for place in _rungs(spool_dir) if make_private(place)), None)
 
 
-def candidate_roots(spool_dir: str | None) -> list[Path]:
-    """Return the places that the ladder would try, without making any."""
-    return [Path(spool_dir).absolute()] if spool_dir else list(_ladder())
+def existing_root(spool_dir: str | None) -> Path:
+    """Return the spool's directory without making any: the first that is there."""
+    rungs = list(_rungs(spool_dir))
+    return next((place for place in rungs if place.is_dir()), rungs[0])
 
 
 def make_private(place: Path) -> bool:
-    """Make the directory for us alone; whether it is now there and ours."""
+    """Make the directory for us alone; whether it is now there, and ours."""
     try:
         place.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-        state = place.lstat()
-        if not stat.S_ISDIR(state.st_mode):
-            return False
-        if hasattr(os, "getuid"):
-            if state.st_uid != os.getuid():
-                return False
-            if stat.S_IMODE(state.st_mode) != _PRIVATE_DIRECTORY:
-                place.chmod(_PRIVATE_DIRECTORY)
-        return os.access(place, os.W_OK | os.X_OK)
+        return _is_private(place) and os.access(place, os.W_OK | os.X_OK)
     except (OSError, ValueError):  # a ValueError is a name that no file can have
         return False
+
+
+def _is_private(place: Path) -> bool:
+    """Whether it is a directory, no link, of ours, that nobody else can read."""
+    state = place.lstat()
+    if not hasattr(os, "getuid"):
+        return stat.S_ISDIR(state.st_mode)
+    mode_is_ours = stat.S_IMODE(state.st_mode) == _PRIVATE_DIRECTORY
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and mode_is_ours
+
+
+def _is_shared(place: Path) -> bool:
+    """Whether others have it too: a directory of ours or the system's, open to them.
+
+    Whoever else owns a directory could put another in the place of ours inside it.
+    """
+    try:
+        state = place.lstat()
+    except (OSError, ValueError):
+        return False
+    is_trusted = not hasattr(os, "getuid") or state.st_uid in (0, os.getuid())
+    return stat.S_ISDIR(state.st_mode) and is_trusted and not _is_private(place)
+
+
+def _rungs(spool_dir: str | None) -> Iterator[Path]:
+    """Yield each place of the ladder, or a private one inside it where others share it.
+
+    The mode of a directory that is there already is not ours to change: it may be a
+    mounted volume, or /tmp.
+    """
+    for place in [Path(spool_dir).absolute()] if spool_dir else _ladder():
+        yield place / _NAME if _is_shared(place) else place
 
 
 def _ladder() -> Iterator[Path]:

@@ -111,16 +111,20 @@ class Segment:
             setattr(progress, what, getattr(progress, what) + 1)
         return True
 
-    def skip_torn_tail(self) -> int:
-        """Cut an unfinished last line off, as a killed writer leaves it; its bytes."""
-        end = self.progress.offset
-        for start, line in _lines(self._file, self.progress.offset, self.size):
-            end = start + len(line)
-        torn = self.size - end
+    def recover(self) -> tuple[int, int]:
+        """Cut an unfinished last line off, as a killed writer leaves it.
+
+        Returns:
+            How many whole lines wait, and how many bytes were torn.
+        """
+        waiting, end = 0, self.progress.offset
+        for start, line in _lines(self._file, end, self.size):
+            waiting, end = waiting + 1, start + len(line)
+        torn = max(0, self.size - end)
         if torn:
             os.ftruncate(self._file, end)
             self.size = end
-        return torn
+        return waiting, torn
 
     def acknowledge(self) -> None:
         """Keep how far it is settled, for whoever opens it next."""

@@ -147,10 +147,11 @@ class Sender:
 
         A backoff ends early for it, but not a wait that the destination asked for.
         """
+        flush = Flush(self._spool, self)  # first: what is lost from now on, it tells
         self.start()
         self._not_before = min(self._not_before, self._asked_until)
         self._wakes.put(None)
-        return Flush(self._spool, self)
+        return flush
 
     @property
     def is_failing(self) -> bool:
@@ -190,8 +191,8 @@ class Sender:
         """Wait for a whole batch, a flush or the interval; with a backoff, for its end."""
         now = self._clock()
         wait = self._flush_interval
-        if self._not_before > now:
-            wait = self._not_before - now
+        if self._failures:
+            wait = max(0.0, self._not_before - now)
         try:
             self._wakes.get(timeout=min(wait, _MAX_WAIT_SECONDS))
         except Empty:
@@ -201,12 +202,16 @@ class Sender:
 
     def _round(self) -> None:
         """Send batches until nothing waits, or an attempt failed."""
-        if self._clock() >= self._adopt_at:
+        # A sender of before may have closed the spool under this one.
+        if self._clock() >= self._adopt_at or self._spool.has_left:
             self._adopt_at = self._clock() + _ADOPT_EVERY_SECONDS
             self._spool.adopt()
         while not self._is_stopping and self._clock() >= self._not_before:
             entries = self._spool.lease(self._batch_size, _MAX_BATCH_BYTES)
-            if not entries or not self._send_leased(entries):
+            if not entries:
+                self._failures = 0  # what failed was let go, or others have it
+                return
+            if not self._send_leased(entries):
                 return
 
     def _send_leased(self, entries: list[Entry]) -> bool:

@@ -13,10 +13,8 @@ and `rejected.jsonl`.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -25,7 +23,7 @@ from pathlib import Path
 
 from .. import _clock
 from .._stats import Stats, ledger
-from ._directory import make_private
+from ._owner import Owned, new_owner, orphans, release
 from ._segment import Entry, Segment, is_settled
 
 _SEGMENT_BYTES = 8 * 1024 * 1024  # a full one is sealed, and deleted when settled
@@ -33,24 +31,6 @@ _LEAST_SEGMENTS = 4  # of a small cap: dropping the oldest must not drop them al
 _MEMORY_RECORDS = 10_000  # some 20 MB at 2 KB each; beyond it the oldest is dropped
 _PRIVATE_FILE = 0o600
 _CLOSED = -1
-
-
-@dataclasses.dataclass(slots=True)
-class _Owned:
-    """What one process left, or is leaving: its lock, and its segments oldest first."""
-
-    name: str
-    lock_path: Path
-    lock_file: int
-    segments: deque[Segment]
-
-    def close(self) -> None:
-        """Let go of every file, once: a number may be another's a moment later."""
-        for segment in self.segments:
-            segment.close()
-        file, self.lock_file = self.lock_file, _CLOSED
-        if file != _CLOSED:
-            os.close(file)
 
 
 class Spool:
@@ -72,9 +52,9 @@ class Spool:
         self._segment_bytes = min(_SEGMENT_BYTES, max_bytes // _LEAST_SEGMENTS)
         self._keep_delivered = keep_delivered
         self._lock = threading.RLock()  # a signal handler may come between, and record
-        self._own: _Owned | None = None
-        self._adopted: list[_Owned] = []
-        self._released: dict[str, int] = {}  # closed by us, with what was pending there
+        self._own: Owned | None = None
+        self._adopted: list[Owned] = []
+        self._left = 0  # pending on disk when it was closed, and counted as pending still
         self._number = 0
         self._memory: deque[bytes] = deque()
         self._accepted = 0
@@ -130,25 +110,25 @@ class Spool:
             self._dropped[reason] += self._settle(entries, "dropped")
 
     def adopt(self) -> int:
-        """Take over what dead processes left in this directory; how many records."""
+        """Take over what dead processes left in this directory.
+
+        Returns:
+            How many records, less those that others took over from us since a `close`.
+        """
         if self.directory is None or not self.directory.is_dir():
             return 0
-        adopted = 0
         self._expire_kept(self.directory)
-        for owned in _orphans(self.directory, self._held_names()):
-            count = _count(owned)  # before the lock: nobody else knows of them yet
-            with self._lock:
-                self._adopted.append(owned)
-                # What we closed ourselves is counted already, and was perhaps sent on.
-                adopted += count - self._released.pop(owned.name, 0)
-                if self._waiting_since is None and count:
-                    self._waiting_since = _clock.monotonic()
-                self._sweep()
+        found = list(orphans(self.directory, self._held_names()))
         with self._lock:
-            for name in list(self._released):
-                if not (self.directory / f"{name}.lock").exists():
-                    adopted -= self._released.pop(name)  # others took it, and ended it
+            # What was left here at a close is counted already: found again, it is no
+            # news; not found, it was taken over from us.
+            adopted = sum(waiting for _, waiting in found) - self._left
+            self._left = 0
             self._adopted_count += adopted
+            self._adopted.extend(owned for owned, _ in found)
+            if self._waiting_since is None and found:
+                self._waiting_since = _clock.monotonic()
+            self._sweep()
         return adopted
 
     @property
@@ -160,6 +140,11 @@ class Spool:
     def settled(self) -> int:
         """How many records do not wait any more, whatever became of them."""
         return self._delivered + self._rejected.total() + self._dropped.total()
+
+    @property
+    def has_left(self) -> bool:
+        """Whether a `close` left records that `adopt` has not looked for since."""
+        return self._left > 0
 
     @property
     def adopted(self) -> int:
@@ -175,8 +160,8 @@ class Spool:
                 adopted=self._adopted_count,
                 delivered=self._delivered,
                 pending=self.pending,
-                rejected=dict(self._rejected),
-                dropped=dict(self._dropped),
+                rejected=dict(+self._rejected),  # the reasons that took one
+                dropped=dict(+self._dropped),
                 oldest_pending_seconds=(
                     None if since is None else _clock.monotonic() - since
                 ),
@@ -189,24 +174,22 @@ class Spool:
         A later `put` opens new ones, and a later `adopt` finds what was left.
         """
         with self._lock:
-            owned = [*self._adopted, *([self._own] if self._own else [])]
-            for one in owned:
+            self._left = self.pending - len(self._memory)
+            for one in self._owned():
                 self._delete_settled(one, all_of_them=True)
-                if one.segments:
-                    self._released[one.name] = _count(one)
-                _release(one)
+                release(one)
             self._own, self._adopted, self._number = None, [], 0
 
     def let_go(self) -> None:
         """In a forked child: close what the parent holds, and touch nothing of it."""
-        for one in [*self._adopted, *([self._own] if self._own else [])]:
+        for one in self._owned():
             one.close()
 
     def _segment_for(self, size: int) -> Segment:
         if self._own is None:
             if self.directory is None:
                 raise OSError("no directory for the spool")
-            self._own = _new_owner(self.directory)
+            self._own = new_owner(self.directory)
         segments = self._own.segments
         if not segments or segments[-1].size + size > self._segment_bytes:
             self._make_room(max(size, self._segment_bytes))
@@ -233,10 +216,11 @@ class Spool:
             self._dropped["memory_full"] += 1
 
     def _segments(self) -> Iterator[Segment]:
-        for owned in self._adopted:
+        for owned in self._owned():
             yield from owned.segments
-        if self._own is not None:
-            yield from self._own.segments
+
+    def _owned(self) -> list[Owned]:
+        return [*self._adopted, *([self._own] if self._own else [])]
 
     def _unsettled(self) -> Iterator[Entry]:
         for segment in self._segments():
@@ -271,9 +255,9 @@ class Spool:
             self._delete_settled(owned, all_of_them=True)
             if not owned.segments:
                 self._adopted.remove(owned)
-                _release(owned)
+                release(owned)
 
-    def _delete_settled(self, owned: _Owned, *, all_of_them: bool = False) -> None:
+    def _delete_settled(self, owned: Owned, *, all_of_them: bool = False) -> None:
         while owned.segments and owned.segments[0].is_settled:
             if len(owned.segments) == 1 and not all_of_them:
                 return  # the one that is being written to
@@ -314,78 +298,7 @@ class Spool:
 
     def _held_names(self) -> set[str]:
         with self._lock:
-            owned = [*self._adopted, *([self._own] if self._own else [])]
-            return {one.name for one in owned}
-
-
-def _new_owner(directory: Path) -> _Owned:
-    if not make_private(directory):
-        raise OSError(f"{directory.name} is not ours alone")
-    while True:
-        name = f"{time.time_ns():020d}-{os.getpid()}-{os.urandom(4).hex()}"
-        lock_path = directory / f"{name}.lock"
-        file = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
-        if _is_locked_by_us(file, lock_path):
-            return _Owned(name, lock_path, file, deque())
-        os.close(file)  # somebody adopted it between two lines: it was still empty
-
-
-def _orphans(directory: Path, held: set[str]) -> Iterator[_Owned]:
-    """Yield what owners left that are gone, each now locked by us, oldest first."""
-    for lock_path in sorted(directory.glob("*.lock")):
-        if lock_path.stem in held:
-            continue
-        try:
-            file = os.open(lock_path, os.O_RDWR)
-        except OSError:
-            continue
-        if not _is_locked_by_us(file, lock_path):
-            os.close(file)
-            continue
-        owned = _Owned(lock_path.stem, lock_path, file, deque())
-        try:
-            for path in sorted(directory.glob(f"{owned.name}.*.jsonl")):
-                owned.segments.append(Segment(path))
-                if owned.segments[-1].skip_torn_tail():
-                    ledger.note("torn_tail")
-        except OSError:  # too many open files, say: all of it another time, or none
-            owned.close()
-            continue
-        yield owned
-
-
-def is_owner_alive(lock_path: Path) -> bool:
-    """Whether a process holds this lock now; asked with a look that lets go at once."""
-    try:
-        file = os.open(lock_path, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        return not _is_locked_by_us(file, lock_path)
-    finally:
-        os.close(file)
-
-
-def _is_locked_by_us(file: int, path: Path) -> bool:
-    """Lock the file; whether it is ours now, and still the one at that path."""
-    try:
-        _lock_at_once(file)
-        return os.path.samestat(os.fstat(file), path.stat())
-    except OSError:
-        return False
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock_at_once(file: int) -> None:
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock_at_once(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return {one.name for one in self._owned()}
 
 
 def _say_refused(error: OSError) -> None:
@@ -395,15 +308,3 @@ def _say_refused(error: OSError) -> None:
         f"refused ({error.strerror or error}); mend it, or point "
         "TRUBRICS_TRACE_SPOOL_DIR elsewhere",
     )
-
-
-def _release(owned: _Owned) -> None:
-    """Give an owner's lock back, and its name away where nothing is left under it."""
-    if not owned.segments:
-        with contextlib.suppress(OSError):
-            owned.lock_path.unlink()
-    owned.close()
-
-
-def _count(owned: _Owned) -> int:
-    return sum(1 for segment in owned.segments for _ in segment.unsettled())

@@ -7,7 +7,6 @@ since the start; `on_llm_end` and `on_llm_error` run in a task of their own.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +16,6 @@ from langchain_core.callbacks.base import BaseCallbackHandler
 from langchain_core.callbacks.manager import AsyncCallbackManager
 
 from .. import _notices, _runtime
-from .._settings import Settings, settings_from
 from .._stats import ledger
 from ..pipeline._pipeline import attempt
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
@@ -81,7 +79,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
                 **more_metadata,
             )
         )
-        self._settings = _own_settings(
+        self._settings = _runtime.settings_with(
             project=None if project == "default" else project,
             email=email,
             password=password,
@@ -293,20 +291,6 @@ def settle_orphans() -> None:
     """Tell the calls whose end nobody can report any more: they were cancelled."""
     for turn in turns.take_orphans():
         attempt("callback_failed", tell, turn, None, "cancelled", None)
-
-
-def _own_settings(**given: Any) -> Settings | None:
-    """Return the settings of a handler with its own destination; None if it has none."""
-    said = {name: value for name, value in given.items() if value is not None}
-    if not said:
-        return None
-    own = settings_from(said, environment={})
-    names = [name for name in said if name != "client"]
-    names += ["api_key", "host"] if "client" in said else []
-    if "api_key" not in names and ("email" in names or "password" in names):
-        own, names = dataclasses.replace(own, api_key=None), [*names, "api_key"]
-    changes = {name: getattr(own, name) for name in names}
-    return dataclasses.replace(_runtime.settings(), **changes)
 
 
 def _notice_user(

@@ -58,7 +58,10 @@ def console_line(record: Record) -> str:
 def _ended_at(record: Record) -> str:
     """Return the time of day at which it ended, in UTC: lines come in that order."""
     lasted = record.latency_seconds if isinstance(record, PromptRecord) else 0.0
-    ended = datetime.fromisoformat(record.started_at) + timedelta(seconds=lasted)
+    try:
+        ended = datetime.fromisoformat(record.started_at) + timedelta(seconds=lasted)
+    except (ValueError, TypeError, OverflowError):  # as `before_send` may leave it
+        return "--:--:--"
     return ended.strftime("%H:%M:%S")
 
 

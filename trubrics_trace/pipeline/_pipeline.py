@@ -64,9 +64,9 @@ def attempt(reason: str, step: Callable[..., _T], *args: Any, **kwargs: Any) -> 
 
 
 def line_of(record: Record) -> bytes:
-    """Return the record as one line of the spool."""
-    values = record.to_dict()
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    """Return the record as one line of the spool; `?` for what UTF-8 cannot say."""
+    line = json.dumps(record.to_dict(), ensure_ascii=False, separators=(",", ":"))
+    return line.encode(errors="replace") + b"\n"
 
 
 def _is_sampled(record: Record, rate: float) -> bool:
@@ -74,7 +74,8 @@ def _is_sampled(record: Record, rate: float) -> bool:
     if rate >= 1.0 or not isinstance(record, PromptRecord):
         return True
     key = record.user_id or record.thread_id or record.record_id
-    return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) < rate * 2**32
+    digest = hashlib.sha256(key.encode(errors="replace")).hexdigest()
+    return int(digest[:8], 16) < rate * 2**32
 
 
 def _ask_before_send(record: Record, settings: Settings) -> Record | None:

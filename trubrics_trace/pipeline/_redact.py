@@ -14,16 +14,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import date, datetime, time
 from typing import Any, TypeVar
 
-from .._record import FrozenDict, PromptRecord, Record
+from .._record import (
+    EventRecord,
+    FeedbackRecord,
+    FrozenDict,
+    PromptRecord,
+    Record,
+    TrackedRecord,
+)
 from .._settings import Redactor, Settings
 from .._stats import ledger
-from ..scope._arguments import PASSING, place_of
+from ..scope._arguments import PASSING
+from ..scope._parameters import place_of
 
 MASK = "[masked]"
 
 _MAX_RECORD_LENGTH = 262_144  # characters of a whole record; WIRE.md knows of no limit
 _MAX_ERROR_LENGTH = 1_000  # characters: a message is a hint, its traceback is elsewhere
 _MAX_DEPTH = 32  # levels of metadata; deeper is a mistake, or a cycle in disguise
+_MAX_VALUES = 10_000  # of a record: what holds itself twice has 2**32 within that depth
+_MAX_KEY_LENGTH = 1_000  # characters of one key of a mapping
 _MAX_INTEGER = 2**63 - 1  # what every JSON reader can hold
 
 _SECRET_SHAPES = re.compile(
@@ -48,6 +58,12 @@ def prepare(record: _R, settings: Settings) -> _R:
     }
     if isinstance(record, PromptRecord):
         changes.update(_prompt_changes(record, text, settings))
+    elif isinstance(record, FeedbackRecord):
+        changes.update(_feedback_changes(record, text, settings))
+    elif isinstance(record, EventRecord):
+        changes["event_name"] = cut(sayable(record.event_name), settings.max_text_length)
+    elif isinstance(record, TrackedRecord):
+        changes["payload"] = _tracked_payload(record.payload, text, settings)
     return dataclasses.replace(record, **changes)
 
 
@@ -70,7 +86,12 @@ def clean_error(message: str) -> str:
         >>> clean_error("Incorrect API key provided: sk-proj-12345678abcd")
         'Incorrect API key provided: [masked]'
     """
-    return cut(_SECRET_SHAPES.sub(_mask_secret, message), _MAX_ERROR_LENGTH)
+    # No more is searched than may be shown: the search is slow over a very long word.
+    head = message[: 2 * _MAX_ERROR_LENGTH]
+    said = _SECRET_SHAPES.sub(_mask_secret, head)
+    if head == message:
+        return cut(said, _MAX_ERROR_LENGTH)
+    return said[:_MAX_ERROR_LENGTH] + _cut_note(message)
 
 
 def cut(text: str, limit: int) -> str:
@@ -82,7 +103,7 @@ def cut(text: str, limit: int) -> str:
     """
     if len(text) <= limit:
         return text
-    return f"{text[:limit]}… [cut, {len(text):,} characters in all]"
+    return text[:limit] + _cut_note(text)
 
 
 def sayable(text: str) -> str:
@@ -95,15 +116,14 @@ def sayable(text: str) -> str:
     return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
+def _cut_note(text: str) -> str:
+    return f"… [cut, {len(text):,} characters in all]"
+
+
 def _prompt_changes(
     record: PromptRecord, text: _Texts, settings: Settings
 ) -> dict[str, Any]:
-    told = {
-        "error_message": record.error_message and clean_error(record.error_message),
-        "attempt_errors": record.attempt_errors
-        and tuple(clean_error(message) for message in record.attempt_errors),
-        "parameters": text.json_safe(record.parameters),
-    }
+    told: dict[str, Any] = {"parameters": text.json_safe(record.parameters)}
     if not settings.capture_content:
         return {
             **told,
@@ -116,12 +136,40 @@ def _prompt_changes(
         }
     # The newest first: where the record is too long, the oldest messages are cut.
     told["prompt"] = text.content(record.prompt)
+    told["error_message"] = record.error_message and text.error(record.error_message)
+    told["attempt_errors"] = record.attempt_errors and tuple(
+        text.error(message) for message in record.attempt_errors
+    )
     told["generation"] = record.generation and text.content(record.generation)
     told["tool_calls"] = text.json_safe(record.tool_calls)
     if record.messages is not None:
         newest_first = [text.json_safe(message) for message in record.messages[::-1]]
         told["messages"] = tuple(newest_first[::-1])
     return told
+
+
+def _feedback_changes(
+    record: FeedbackRecord, text: _Texts, settings: Settings
+) -> dict[str, Any]:
+    comment = text.json_safe(record.comment) if settings.capture_content else None
+    return {"score": text.json_safe(record.score), "comment": comment}
+
+
+def _tracked_payload(
+    payload: Mapping[str, Any], text: _Texts, settings: Settings
+) -> FrozenDict:
+    """Return what the official client would post: its texts redacted, its names not."""
+    names = _Texts(settings, redactors=())
+    safe = {
+        name: (text if name in _TEXTS_OF_A_PAYLOAD else names).json_safe(value)
+        for name, value in payload.items()
+    }
+    if not settings.capture_content:
+        safe.update(dict.fromkeys({"prompt", "generation"} & safe.keys(), ""))
+    return FrozenDict(safe)
+
+
+_TEXTS_OF_A_PAYLOAD = ("prompt", "generation", "properties")
 
 
 def _mask_secret(found: re.Match[str]) -> str:
@@ -132,10 +180,13 @@ def _mask_secret(found: re.Match[str]) -> str:
 class _Texts:
     """The texts of one record, on their way out: what is left of its length."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._redactors: Sequence[Redactor] = settings.redact
+    def __init__(
+        self, settings: Settings, redactors: Sequence[Redactor] | None = None
+    ) -> None:
+        self._redactors = settings.redact if redactors is None else redactors
         self._limit = settings.max_text_length
         self._left = max(_MAX_RECORD_LENGTH, settings.max_text_length)
+        self._values_left = _MAX_VALUES
 
     def content(self, text: str) -> str:
         """Return a text as it may leave."""
@@ -145,8 +196,13 @@ class _Texts:
         self._left = max(0, self._left - len(text))
         return text
 
+    def error(self, message: str) -> str:
+        """Return an error's message as it may leave: it may quote the prompt."""
+        return self.content(clean_error(message))
+
     def json_safe(self, value: Any, depth: int = 0) -> Any:
         """Return the value as JSON can say it, frozen, each text as it may leave."""
+        self._values_left -= 1
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, enum.Enum):
@@ -154,37 +210,66 @@ class _Texts:
         if isinstance(value, str):
             return self.content(str.__str__(value))
         if isinstance(value, int):
-            return int(value) if -_MAX_INTEGER <= value <= _MAX_INTEGER else str(value)
+            whole = int.__int__(value)
+            return whole if abs(whole) <= _MAX_INTEGER else self._said(whole)
         if isinstance(value, float):
-            return float(value) if math.isfinite(value) else str(float(value))
+            number = float.__float__(value)
+            return number if math.isfinite(number) else str(number)
         if depth >= _MAX_DEPTH:
             return f"[deeper than {_MAX_DEPTH} levels]"
         if isinstance(value, Mapping):
-            return FrozenDict(
-                {
-                    sayable(key if isinstance(key, str) else self._said(key)): (
-                        self.json_safe(item, depth + 1)
-                    )
-                    for key, item in list(value.items())
-                }
-            )
+            return self._mapping(value, depth)
         if isinstance(value, (list, tuple, Set)):
             return self._sequence(value, depth)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return media_note("bytes", None, len(value))
         if isinstance(value, (datetime, date, time)):
-            return value.isoformat()
+            return self._said(value, type(value).isoformat)
         return self.content(self._said(value))
 
-    def _sequence(self, value: Iterable[Any], depth: int) -> tuple[Any, ...]:
-        items = tuple(self.json_safe(item, depth + 1) for item in list(value))
-        # A set has no order: sorted, the same value is always told in the same way.
-        return tuple(sorted(items, key=repr)) if isinstance(value, Set) else items
+    def _mapping(self, value: Mapping[Any, Any], depth: int) -> Any:
+        items = _foreign("untellable_value", _items_of, value)
+        if items is None:
+            return _untellable(value)
+        taken = items[: max(0, self._values_left)]
+        told = {self._key(key): self.json_safe(item, depth + 1) for key, item in taken}
+        if len(taken) < len(items):
+            told["…"] = _cut_values(items)
+        return FrozenDict(told)
+
+    def _sequence(self, value: Iterable[Any], depth: int) -> Any:
+        items = _foreign("untellable_value", list, value)
+        if items is None:
+            return _untellable(value)
+        taken = items[: max(0, self._values_left)]
+        told = [self.json_safe(item, depth + 1) for item in taken]
+        if isinstance(value, Set):
+            told.sort(key=repr)  # it has no order: the same one is told in the same way
+        if len(taken) < len(items):
+            told.append(_cut_values(items))
+        return tuple(told)
+
+    def _key(self, key: object) -> str:
+        return cut(
+            sayable(key if isinstance(key, str) else self._said(key)), _MAX_KEY_LENGTH
+        )
 
     @staticmethod
-    def _said(value: object) -> str:
-        said = _foreign("untellable_value", str, value)
-        return f"[{type(value).__name__} that cannot be told]" if said is None else said
+    def _said(value: object, saying: Callable[[Any], str] = str) -> str:
+        said = _foreign("untellable_value", saying, value)
+        return said if isinstance(said, str) else _untellable(value)
+
+
+def _items_of(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    return list(value.items())
+
+
+def _untellable(value: object) -> str:
+    return f"[{type(value).__name__} that cannot be told]"
+
+
+def _cut_values(items: Sequence[Any]) -> str:
+    return f"[cut, {len(items):,} values in all]"
 
 
 def _redacted(redactor: Redactor, text: str) -> str:

@@ -1,0 +1,164 @@
+"""One kept-alive connection: an answer is whole and in time, or it is none."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.delivery.servers import answer, serve_raw, unused_url
+from trubrics_trace.delivery._http import (
+    Answer,
+    Connection,
+    NoAnswerError,
+    _seconds_of,
+)
+
+DAY_SECONDS = 24 * 3600.0
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    """Return a connection that ends with the test."""
+    made = Connection()
+    yield made
+    made.close()
+
+
+def test_answer(connection: Connection) -> None:
+    """An answer has its status, and its body where that is JSON."""
+    with serve_raw(answer("200 OK", b'{"status": "success"}')) as server:
+        got = connection.request("POST", server.url, body=[{"user_id": "alice"}])
+    assert got == Answer(200, {"status": "success"})
+    assert got.is_success
+    assert server.requests[0].endswith(b'\r\n\r\n[{"user_id": "alice"}]')
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        ("200 OK", b"<html>Sign in</html>"),
+        ("200 OK", b'"oops"'),
+        ("200 OK", b"[]"),
+        ("200 OK", b"null"),
+        ("200 OK", b""),
+        ("200 OK", b"[" * 100_000),
+        ("204 No Content", b""),
+        ("302 Found", b"{}"),
+        ("404 Not Found", b"{}"),
+        ("500 Internal Server Error", b"{}"),
+    ],
+)
+def test_what_is_no_success(connection: Connection, status: str, body: bytes) -> None:
+    """Success is 2xx and a JSON object: a proxy's page, or any other body, is not."""
+    with serve_raw(answer(status, body)) as server:
+        assert not connection.request("POST", server.url, body=[]).is_success
+
+
+def test_cut_gzip_is_no_success(connection: Connection) -> None:
+    """A compressed answer that ends too early is no success."""
+    cut = gzip.compress(b'{"status": "success"}')[:20]
+    raw = answer("200 OK", cut, "Content-Encoding: gzip")
+    with serve_raw(raw) as server:
+        assert not connection.request("POST", server.url, body=[]).is_success
+
+
+def test_redirect_is_not_followed(connection: Connection) -> None:
+    """A redirect is an answer like any other: nothing is sent to where it points."""
+    with serve_raw(answer("200 OK", b"{}")) as other:
+        location = f"Location: {other.url}/elsewhere"
+        with serve_raw(answer("307 Temporary Redirect", b"{}", location)) as server:
+            got = connection.request(
+                "POST", server.url, headers={"x-api-key": "secret"}, body=[]
+            )
+    assert 307 == got.status
+    assert [] == other.requests
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"no HTTP at all\r\n\r\n",
+        answer("200 OK", b'{"status":', "Connection: close", length=100),
+        answer("200 OK", b"no gzip", "Content-Encoding: gzip"),
+        answer("200 OK", b" " * 1_100_000),
+    ],
+    ids=["reset", "no HTTP", "cut", "no gzip", "too long"],
+)
+def test_broken_answer(connection: Connection, raw: bytes) -> None:
+    """An answer that is broken, or too long, is none: nobody knows what it meant."""
+    with serve_raw(raw) as server, pytest.raises(NoAnswerError):
+        connection.request("POST", server.url, body=[])
+
+
+def test_nobody_listens(connection: Connection) -> None:
+    """Where nobody listens there is no answer."""
+    with pytest.raises(NoAnswerError, match="ConnectionError"):
+        connection.request("POST", unused_url(), body=[])
+
+
+def test_connection_is_kept(connection: Connection) -> None:
+    """Many requests go over one connection, also after answers that were refusals."""
+    answers = [
+        answer("500 Oops", b"oops"),
+        answer("422 No", b"{}"),
+        answer("200 OK", b"{}"),
+    ]
+    with serve_raw(*answers) as server:
+        for _ in range(5):
+            connection.request("POST", server.url, body=[])
+        connection.close()
+    assert (5, 1) == (len(server.requests), server.connections)
+
+
+def test_connection_after_a_close(connection: Connection) -> None:
+    """A connection that the server has closed is made anew."""
+    answers = [answer("200 OK", b"{}", "Connection: close"), answer("200 OK", b"{}")]
+    with serve_raw(*answers) as server:
+        statuses = [connection.request("POST", server.url).status for _ in range(2)]
+        connection.close()
+    assert ([200, 200], 2) == (statuses, server.connections)
+
+
+def test_retry_after_of_an_answer(connection: Connection) -> None:
+    """What a Retry-After header asks for is part of the answer."""
+    with serve_raw(answer("429 Slow", b"{}", "Retry-After: 20")) as server:
+        assert 20.0 == connection.request("POST", server.url).retry_after_seconds
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (None, 0.0),
+        ("", 0.0),
+        ("2.5", 2.5),
+        ("-3", 0.0),
+        ("soon", 0.0),
+        ("nan", 0.0),
+        ("inf", DAY_SECONDS),
+        ("99999999999999999999", DAY_SECONDS),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", DAY_SECONDS),
+        ("Sat, 01 Jan 2000 00:00:00 GMT", 0.0),
+    ],
+)
+def test_seconds_of_retry_after(said: str | None, seconds: float) -> None:
+    """A Retry-After is believed up to a day; what is neither number nor date is none."""
+    assert _seconds_of(said) == seconds
+
+
+def test_date_of_retry_after() -> None:
+    """A Retry-After may be a date: it is as far away as our own clock says."""
+    soon = datetime.now(timezone.utc) + timedelta(seconds=90)
+    assert 80 < _seconds_of(format_datetime(soon, usegmt=True)) <= 90
+
+
+@given(st.text())
+def test_any_retry_after(said: str) -> None:
+    """Whatever a Retry-After says, the wait is between nothing and a day."""
+    assert 0.0 <= _seconds_of(said) <= DAY_SECONDS

@@ -1,0 +1,1 @@
+"""What makes a record fit to leave."""

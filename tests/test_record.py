@@ -1,0 +1,150 @@
+"""What is known of one call: frozen, and the same after its way through the spool."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trubrics_trace import EventRecord, FeedbackRecord, PromptRecord, Record, Settings
+from trubrics_trace._record import (
+    FrozenDict,
+    TrackedRecord,
+    field_names,
+    record_from_dict,
+)
+from trubrics_trace.pipeline._pipeline import line_of
+from trubrics_trace.pipeline._redact import prepare
+
+KINDS = [PromptRecord, FeedbackRecord, EventRecord, TrackedRecord]
+TEXT = st.text(max_size=20)
+METADATA = st.dictionaries(TEXT, st.none() | st.integers() | TEXT | st.lists(TEXT))
+IDENTITY = {
+    "record_id": TEXT,
+    "user_id": st.none() | TEXT,
+    "thread_id": st.none() | TEXT,
+    "session_id": st.none() | TEXT,
+    "metadata": METADATA,
+    "started_at": TEXT,
+}
+RECORDS = st.one_of(
+    st.builds(
+        PromptRecord,
+        **IDENTITY,
+        tags=st.lists(TEXT).map(tuple),
+        prompt=TEXT,
+        generation=st.none() | TEXT,
+        messages=st.none() | st.lists(st.dictionaries(TEXT, TEXT)).map(tuple),
+        parameters=st.none() | METADATA,
+        input_tokens=st.none() | st.integers(0, 10**6),
+        latency_seconds=st.floats(0, 10**6),
+        cache_hit=st.none() | st.booleans(),
+    ),
+    st.builds(FeedbackRecord, **IDENTITY, score=st.integers(-5, 5) | TEXT, comment=TEXT),
+    st.builds(EventRecord, **IDENTITY, event_name=TEXT),
+    st.builds(TrackedRecord, **IDENTITY, endpoint=TEXT, payload=METADATA),
+)
+
+
+@given(RECORDS)
+def test_round_trip(born: Record) -> None:
+    """What is read from the spool is the record that was written."""
+    record = prepare(born, Settings())
+    assert record_from_dict(json.loads(line_of(record))) == record
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frozen(kind: type[Record]) -> None:
+    """A record cannot be changed."""
+    record = kind(record_id="1")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        record.user_id = "bob"  # type: ignore[misc]
+
+
+CHANGES: list[Any] = [
+    lambda frozen: frozen.__setitem__("a", 2),
+    lambda frozen: frozen.__delitem__("a"),
+    lambda frozen: frozen.__ior__({"a": 2}),
+    lambda frozen: frozen.update(a=2),
+    lambda frozen: frozen.setdefault("b", 2),
+    lambda frozen: frozen.pop("a"),
+    lambda frozen: frozen.popitem(),
+    lambda frozen: frozen.clear(),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_frozen_dictionary(change: Any) -> None:
+    """What a record holds cannot be changed, and the error says how to copy it."""
+    frozen = FrozenDict(a=1)
+    with pytest.raises(TypeError, match="copy it with dict"):
+        change(frozen)
+    assert {"a": 1} == frozen
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))]
+)
+def test_copies(copied: Any) -> None:
+    """A record can be copied and pickled, and its copy is as frozen."""
+    record = PromptRecord(record_id="1", metadata=FrozenDict(a=FrozenDict(b=1)))
+    twin = copied(record)
+    assert twin == record
+    assert type(twin.metadata["a"]) is FrozenDict
+
+
+def test_changed_copy_of_a_dictionary() -> None:
+    """A plain copy of what a record holds may be changed."""
+    mine = dict(FrozenDict(a=1))
+    mine["a"] = 2
+    assert {"a": 2} == mine
+
+
+def test_what_nobody_said_is_left_out() -> None:
+    """A record tells what was said, in the order of its fields, and leaves None out."""
+    record = EventRecord(record_id="1", event_name="Signed up")
+    assert [
+        ("record_id", "1"),
+        ("metadata", {}),
+        ("started_at", ""),
+        ("event_name", "Signed up"),
+    ] == list(record.items())
+    assert "kind" == next(iter(record.to_dict()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_field_names(kind: type[Record]) -> None:
+    """The names of a record's fields are those that it was declared with."""
+    assert field_names(kind) == tuple(field.name for field in dataclasses.fields(kind))
+
+
+def test_unknown_keys_are_passed_over() -> None:
+    """A line of a newer version is read, as far as this one knows its words."""
+    values = {"kind": "event", "record_id": "1", "colour": "red", "event_name": "x"}
+    assert record_from_dict(values) == EventRecord(record_id="1", event_name="x")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"kind": "prompt"},
+        {"kind": "prompt", "record_id": 1},
+        {"kind": "unknown", "record_id": "1"},
+    ],
+)
+def test_what_is_no_record(values: dict[str, Any]) -> None:
+    """What names no record, or has no id, is none."""
+    with pytest.raises(ValueError, match="not a record"):
+        record_from_dict(values)
+
+
+def test_first_tag() -> None:
+    """The first tag of a prompt is always `langchain`."""
+    assert ("langchain",) == PromptRecord(record_id="1").tags

@@ -1,0 +1,125 @@
+"""What became of every record, counted by reason, without a lock."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trubrics_trace import Stats, errors
+from trubrics_trace._stats import FlushReport, Ledger
+
+COUNT = st.integers(0, 1000)
+REASONS = st.dictionaries(st.sampled_from(["one", "two"]), COUNT)
+
+
+@given(delivered=COUNT, pending=COUNT, rejected=REASONS, dropped=REASONS, adopted=COUNT)
+def test_balance(
+    delivered: int,
+    pending: int,
+    rejected: dict[str, int],
+    dropped: dict[str, int],
+    adopted: int,
+) -> None:
+    """What was taken is delivered, pending, rejected or dropped; one missing shows."""
+    taken = delivered + pending + sum(rejected.values()) + sum(dropped.values())
+    for missing in (0, 1):
+        stats = Stats(
+            accepted=taken - adopted + missing,
+            adopted=adopted,
+            delivered=delivered,
+            pending=pending,
+            rejected=rejected,
+            dropped=dropped,
+            skipped={"sampled_out": 5},
+        )
+        assert stats.is_balanced is (missing == 0)
+
+
+def test_report_is_its_completeness() -> None:
+    """A flush report is true when everything before the flush is acknowledged."""
+    done, not_done = (
+        FlushReport(complete=complete, delivered=1, pending=0) for complete in (True, False)
+    )
+    assert (True, False) == (bool(done), bool(not_done))
+
+
+def test_groups() -> None:
+    """Each group has its reasons, and none has another's."""
+    ledger = Ledger()
+    ledger.skip("sampled_out")
+    ledger.skip("sampled_out")
+    ledger.note("late")
+    assert {"sampled_out": 2} == ledger.counts("skipped")
+    assert {"late": 1} == ledger.counts("noticed")
+    assert {} == ledger.counts("nothing")
+
+
+def test_fault_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A fault is counted each time, and said once with its message."""
+    ledger = Ledger()
+    for number in range(3):
+        ledger.fault("test_fault", f"message {number}")
+    assert {"test_fault": 3} == ledger.counts("noticed")
+    [said] = caplog.messages
+    assert said.endswith("with less telemetry: message 0")
+
+
+def test_message_is_made_when_needed() -> None:
+    """A message that takes time is made only where it is said."""
+    ledger = Ledger()
+    made: list[int] = []
+
+    def message() -> str:
+        made.append(1)
+        return "message"
+
+    for _ in range(3):
+        ledger.fault("test_message", message)
+    assert [1] == made
+
+
+def test_strict() -> None:
+    """In strict mode a fault is counted and raised, with its reason."""
+    ledger = Ledger()
+    ledger.strict = True
+    with pytest.raises(errors.TelemetryError, match="test_fault: message") as caught:
+        ledger.fault("test_fault", "message")
+    assert "test_fault" == caught.value.reason
+    assert {"test_fault": 1} == ledger.counts("noticed")
+
+
+def test_skipping_is_no_fault() -> None:
+    """What was meant to be skipped is not raised, also in strict mode."""
+    ledger = Ledger()
+    ledger.strict = True
+    ledger.skip("disabled")
+    assert {"disabled": 1} == ledger.counts("skipped")
+
+
+def test_threads() -> None:
+    """Marks of many threads are all counted, however many wait to be summed."""
+    ledger = Ledger()
+
+    def mark() -> None:
+        for _ in range(5_000):
+            ledger.note("marked")
+
+    threads = [threading.Thread(target=mark) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {"marked": 40_000} == ledger.counts("noticed")
+
+
+def test_reset() -> None:
+    """After a reset nothing has happened yet."""
+    ledger = Ledger()
+    ledger.note("late")
+    ledger.counts("noticed")
+    ledger.note("late")
+    ledger.reset()
+    assert {} == ledger.counts("noticed")
