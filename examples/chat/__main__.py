@@ -5,6 +5,7 @@ only if the counts agree and every prompt stands under the user who asked it.
 """
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,8 @@ def main() -> int:
             records=len(records),
             delivered=len(ingestion.record_ids),
         )
+    say(painted("\none of them, as structlog has it:", DIM))
+    say(json.dumps(records[-1]))
     events = list(told.values())
     report.show(events, counts)
     say(painted(f"  the logs are in {LOGS}/", DIM))

@@ -35,8 +35,7 @@ def usage_of(prompts: list[str], answers: list[str]) -> dict[str, int]:
 @contextmanager
 def serve_openai() -> Iterator[str]:
     """Serve on a free port of 127.0.0.1; yields the base URL for the clients."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _Request)
-    http.daemon_threads = True
+    http = _Server(("127.0.0.1", 0), _Request)
     thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
@@ -45,6 +44,13 @@ def serve_openai() -> Iterator[str]:
         http.shutdown()
         http.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that left a stream."""
 
 
 class _Request(BaseHTTPRequestHandler):
