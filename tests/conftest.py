@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from trubrics_trace import configure, shutdown
 from trubrics_trace._notices import forget_said
@@ -27,5 +28,6 @@ def fresh_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     outside = begin_step(None)
     yield
     end_step(outside, None)
+    structlog.reset_defaults()  # `capture_logs` leaves it configured
     shutdown(0)
     deliveries.drop_in_child()  # as after a fork: nothing of this test is counted again
