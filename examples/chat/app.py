@@ -43,22 +43,24 @@ def chat_app(llm: BaseChatModel, who: Asker = asker) -> FastAPI:
     @app.post("/sync")
     @traced
     def answer(request: Request, question: Question) -> str:
-        return llm.invoke(question).text
+        return str(llm.invoke(question).content)
 
     @app.post("/async")
     @traced
     async def answer_soon(request: Request, question: Question) -> str:
-        return (await llm.ainvoke(question)).text
+        return str((await llm.ainvoke(question)).content)
 
     @app.post("/batch")
     @traced
     def answer_all(request: Request, questions: Questions) -> list[str]:
-        return [message.text for message in llm.batch(list(questions))]
+        return [str(message.content) for message in llm.batch(list(questions))]
 
     @app.post("/stream")
     @traced
     async def answer_as_it_comes(request: Request, question: Question) -> StreamingResponse:
-        return StreamingResponse(chunk.text async for chunk in llm.astream(question))
+        return StreamingResponse(
+            str(chunk.content) async for chunk in llm.astream(question)
+        )
 
     return app
 

@@ -44,7 +44,7 @@ async def answer(send: Send, *parts: bytes) -> None:
 async def ask(scope: Message, receive: Receive, send: Send) -> None:
     """Answer a POST of a prompt."""
     prompt = (await read_body(receive)).decode()
-    await answer(send, (await llm.ainvoke(prompt)).text.encode())
+    await answer(send, str((await llm.ainvoke(prompt)).content).encode())
 
 
 def by_hand(app: Any, connection: Message, *messages: Message) -> list[Message]:
@@ -110,7 +110,7 @@ def test_stream_body(serve_asgi: Serve, captured_prompts: list[PromptRecord]) ->
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         async for chunk in llm.astream("Hi"):
-            body = chunk.text.encode()
+            body = str(chunk.content).encode()
             await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body"})
 
@@ -142,7 +142,7 @@ def test_keep_alive(
     async def chat(scope: Message, receive: Receive, send: Send) -> None:
         async def work(_: object) -> None:
             await read_body(receive)
-            await answer(send, (await llm.ainvoke("I am alice")).text.encode())
+            await answer(send, str((await llm.ainvoke("I am alice")).content).encode())
             while at_work.is_set():
                 await asyncio.sleep(0.001)
 
@@ -196,7 +196,7 @@ def test_websocket(captured_prompts: list[PromptRecord]) -> None:
             await send(
                 {
                     "type": "websocket.send",
-                    "text": (await llm.ainvoke(message["text"])).text,
+                    "text": str((await llm.ainvoke(message["text"])).content),
                 }
             )
 

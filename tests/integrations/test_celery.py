@@ -33,18 +33,18 @@ def leave_logging_alone(**_: Any) -> None:
 
 @app.task
 def answer(prompt: str) -> str:
-    return llm.invoke(prompt).text
+    return str(llm.invoke(prompt).content)
 
 
 @app.task
 def answer_together(prompt: str) -> str:
     both.wait(5)
-    return llm.invoke(prompt).text
+    return str(llm.invoke(prompt).content)
 
 
 @app.task(bind=True)
 def answer_again(self: Any, prompt: str) -> str:
-    text = llm.invoke(prompt).text
+    text = str(llm.invoke(prompt).content)
     if not self.request.retries:
         raise self.retry(countdown=0)
     return text

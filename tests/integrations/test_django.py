@@ -48,22 +48,22 @@ SITE: dict[str, Any] = {
 
 
 def answer(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(llm.invoke(request.body.decode()).text)
+    return HttpResponse(str(llm.invoke(request.body.decode()).content))
 
 
 async def answer_soon(request: HttpRequest) -> HttpResponse:
-    return HttpResponse((await llm.ainvoke(request.body.decode())).text)
+    return HttpResponse(str((await llm.ainvoke(request.body.decode())).content))
 
 
 def stream(request: HttpRequest) -> StreamingHttpResponse:
     prompt = request.body.decode()
-    return StreamingHttpResponse(chunk.text for chunk in llm.stream(prompt))
+    return StreamingHttpResponse(str(chunk.content) for chunk in llm.stream(prompt))
 
 
 async def stream_soon(request: HttpRequest) -> StreamingHttpResponse:
     async def parts() -> AsyncIterator[str]:
         async for chunk in llm.astream(request.body.decode()):
-            yield chunk.text
+            yield str(chunk.content)
 
     return StreamingHttpResponse(parts())
 
@@ -72,7 +72,7 @@ def stream_together(request: HttpRequest) -> StreamingHttpResponse:
     def parts() -> Iterator[str]:
         both.wait(5)
         for chunk in llm.stream(request.body.decode()):
-            yield chunk.text
+            yield str(chunk.content)
 
     return StreamingHttpResponse(parts())
 

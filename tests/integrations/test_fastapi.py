@@ -38,17 +38,17 @@ def chat_app(*, opened: list[Scope] | None = None) -> FastAPI:
 
     @app.post("/async")
     async def answer_soon(prompt: Prompt) -> str:
-        return (await llm.ainvoke(prompt)).text
+        return str((await llm.ainvoke(prompt)).content)
 
     @app.post("/sync")
     def answer(prompt: Prompt) -> str:
-        return llm.invoke(prompt).text
+        return str(llm.invoke(prompt).content)
 
     @app.post("/async-stream")
     async def stream_soon(prompt: Prompt) -> StreamingResponse:
         async def parts() -> AsyncIterator[str]:
             async for chunk in llm.astream(prompt):
-                yield chunk.text
+                yield str(chunk.content)
 
         return StreamingResponse(parts())
 
@@ -61,7 +61,7 @@ def chat_app(*, opened: list[Scope] | None = None) -> FastAPI:
 
         def parts() -> Iterator[str]:
             for chunk in llm.stream(prompt):
-                yield chunk.text
+                yield str(chunk.content)
 
         return StreamingResponse(parts())
 
@@ -72,7 +72,9 @@ def chat_app(*, opened: list[Scope] | None = None) -> FastAPI:
     @app.websocket("/talk")
     async def talk(socket: WebSocket) -> None:
         await socket.accept()
-        await socket.send_text((await llm.ainvoke(await socket.receive_text())).text)
+        await socket.send_text(
+            str((await llm.ainvoke(await socket.receive_text())).content)
+        )
 
     return app
 

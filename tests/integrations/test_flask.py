@@ -29,22 +29,22 @@ def chat_app() -> Flask:
 
     @app.post("/sync")
     def answer() -> str:
-        return llm.invoke(request.get_data(as_text=True)).text
+        return str(llm.invoke(request.get_data(as_text=True)).content)
 
     @app.post("/async")
     async def answer_soon() -> str:
-        return (await llm.ainvoke(request.get_data(as_text=True))).text
+        return str((await llm.ainvoke(request.get_data(as_text=True))).content)
 
     @app.post("/stream")
     def stream() -> Response:
         prompt = request.get_data(as_text=True)
-        return Response(chunk.text for chunk in llm.stream(prompt))
+        return Response(str(chunk.content) for chunk in llm.stream(prompt))
 
     @app.post("/stream-with-context")
     def stream_in_request() -> Response:
         def parts() -> Iterator[str]:
             for chunk in llm.stream(request.get_data(as_text=True)):
-                yield chunk.text
+                yield str(chunk.content)
 
         return Response(stream_with_context(parts()))
 
@@ -77,7 +77,7 @@ def test_two_users_at_once(serve_wsgi: Serve, captured_prompts: list[PromptRecor
         def parts() -> Iterator[str]:
             both.wait()
             for chunk in llm.stream(prompt):
-                yield chunk.text
+                yield str(chunk.content)
 
         return Response(parts())
 
@@ -109,7 +109,7 @@ def test_user_loaded_before_the_view(captured_prompts: list[PromptRecord]) -> No
 
     @app.post("/")
     def answer() -> str:
-        return llm.invoke("Hi").text
+        return str(llm.invoke("Hi").content)
 
     app.test_client().post("/", headers={"x-user-id": "alice"})
 
@@ -127,7 +127,7 @@ def test_identify_before_the_view(captured_prompts: list[PromptRecord]) -> None:
 
     @app.post("/")
     def answer() -> str:
-        return llm.invoke("Hi").text
+        return str(llm.invoke("Hi").content)
 
     app.test_client().post("/")
 

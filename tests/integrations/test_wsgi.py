@@ -36,14 +36,14 @@ def prompt_of(environ: WSGIEnvironment) -> str:
 
 def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [llm.invoke(prompt_of(environ)).text.encode()]
+    return [str(llm.invoke(prompt_of(environ)).content).encode()]
 
 
 def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
     """Answer as a generator, of which nothing runs before the server asks."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     for chunk in llm.stream(prompt_of(environ)):
-        yield chunk.text.encode()
+        yield str(chunk.content).encode()
 
 
 def by_hand(app: WSGIApplication) -> Iterable[bytes]:

@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks.base import BaseCallbackHandler
-from langchain_core.callbacks.manager import AsyncCallbackManager
 
 from .. import _notices, _runtime
 from .._stats import ledger
@@ -25,6 +24,10 @@ from ..scope._scope import Scope
 from ._config import config_attributes
 from ._telling import note_of, status_of, tell
 from ._turns import Turn, turns
+
+# Where `run_inline` steps back. By name: this module is imported inside LangChain's own
+# import, where the manager may be half-made.
+_TELLS_SOME = ("on_llm_start", "langchain_core.callbacks.manager")
 
 
 class TrubricsCallbackHandler(BaseCallbackHandler):
@@ -115,14 +118,15 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         asking = sys._getframe(1)
         if asking.f_code.co_name == "<listcomp>" and asking.f_back is not None:
             asking = asking.f_back  # until Python 3.11 a comprehension has its own frame
-        if asking.f_code is not AsyncCallbackManager.on_llm_start.__code__:
+        if (asking.f_code.co_name, asking.f_globals.get("__name__")) != _TELLS_SOME:
             return True
+        manager: Any = asking.f_locals["self"]
         others = [
             type(handler).run_inline
-            for handler in asking.f_locals["self"].handlers
+            for handler in manager.handlers
             if not isinstance(handler, TrubricsCallbackHandler)
         ]
-        return not others or any(inline is True for inline in others)
+        return not (manager.is_async and others) or any(inline is True for inline in others)
 
     @property
     def ignore_retry(self) -> bool:
