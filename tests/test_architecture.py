@@ -49,6 +49,7 @@ ROOMS = [
     "delivery._client",
     "_runtime",
     "langchain._context",
+    "langchain._inline",
     "langchain._messages",
     "langchain._usage",
     "langchain._config",

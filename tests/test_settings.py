@@ -119,7 +119,6 @@ BAD = [
     ("sample_rate", 1.1),
     ("max_text_length", 0),
     ("capture", "everything"),
-    ("record", "all"),
     ("redact", 5),
     ("redact", [5]),
     ("before_send", "no function"),

@@ -7,13 +7,18 @@ under the same law, through the same pipeline.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from . import _clock, _runtime
 from ._record import EventRecord, FeedbackRecord, FrozenDict
-from .scope._attributes import NOT_GIVEN, NotGiven, attributes_of
+from .scope._arguments import said
+from .scope._attributes import NOT_GIVEN, NotGiven
 from .scope._current import current_scope
 from .scope._scope import Scope
+
+_IDENTITY = ("user_id", "thread_id", "session_id")
+_WHO = (*_IDENTITY, "metadata")
 
 
 def track_feedback(
@@ -39,18 +44,17 @@ def track_feedback(
     Never raises, save when strict.
     """
     scope = current_scope()
-    said = _identity(scope, user_id, thread_id)
+    who = _identity(scope, {"user_id": user_id, "thread_id": thread_id, **metadata})
     _runtime.install()
     _runtime.accept(
         FeedbackRecord(
-            **said,
+            **who,
             record_id=str(uuid.uuid4()),
-            metadata=FrozenDict(metadata),
             started_at=_clock.utc_now(),
             score=score,
             comment=comment,
             type=type,
-            about=record_id or (scope.last_record_id if scope else None),
+            about=_about(record_id, scope),
         )
     )
 
@@ -70,28 +74,31 @@ def track_event(
 
     Never raises, save when strict.
     """
-    said = _identity(current_scope(), user_id, NOT_GIVEN)
+    who = _identity(current_scope(), {"user_id": user_id, **properties})
     _runtime.install()
     _runtime.accept(
         EventRecord(
-            **said,
+            **who,
             record_id=str(uuid.uuid4()),
-            metadata=FrozenDict(properties),
             started_at=_clock.utc_now(),
             event_name=event,
         )
     )
 
 
-def _identity(scope: Scope | None, user_id: Any, thread_id: Any) -> dict[str, Any]:
-    """Return who it is: what was said here, else what the scope says."""
-    said = attributes_of({"user_id": user_id, "thread_id": thread_id})
-    return {
-        "user_id": _said_or(said.user_id, scope.user_id if scope else None),
-        "thread_id": _said_or(said.thread_id, scope.thread_id if scope else None),
-        "session_id": scope.session_id if scope else None,
-    }
+def _about(record_id: object, scope: Scope | None) -> str | None:
+    if record_id is not None:
+        return str(record_id)
+    return scope.last_record_id if scope is not None else None
 
 
-def _said_or(said: Any, otherwise: str | None) -> str | None:
-    return otherwise if said is NOT_GIVEN else said
+def _identity(scope: Scope | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return who it is, said here or else by the scope; all other keywords are metadata."""
+    told = said({name: keywords[name] for name in _WHO if name in keywords})
+    rest = {name: value for name, value in keywords.items() if name not in _WHO}
+    who: dict[str, Any] = {"metadata": FrozenDict({**told.metadata, **rest})}
+    for name in _IDENTITY:
+        given = getattr(told, name)
+        inherited = None if scope is None else getattr(scope, name)
+        who[name] = inherited if given is NOT_GIVEN else given
+    return who

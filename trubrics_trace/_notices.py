@@ -47,7 +47,8 @@ def place_of_caller() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
-        if "site-packages" not in filename and not filename.startswith(_NOT_THE_APP):
+        is_app = "site-packages" not in filename and not filename.startswith(_NOT_THE_APP)
+        if is_app or frame.f_globals.get("__name__") == "__main__":
             return f"{os.path.basename(filename)}:{frame.f_lineno}"
         frame = frame.f_back
     return "unknown"

@@ -186,6 +186,15 @@ def record_from_dict(values: Mapping[str, Any]) -> Record:
     )
 
 
+def thawed(value: Any) -> Any:
+    """Return a value that whoever gets it may change: of dicts and lists of its own."""
+    if isinstance(value, FrozenDict):
+        return {key: thawed(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [thawed(item) for item in value]
+    return value
+
+
 def _frozen(value: Any) -> Any:
     if isinstance(value, dict):
         return FrozenDict({key: _frozen(item) for key, item in value.items()})

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,7 +44,7 @@ _captures: list[list[Record]] = []
 # Threads that are inside the pipeline: a collection in the middle of it may end a stream,
 # whose record then waits for its turn.
 _busy: set[int] = set()
-_waiting: deque[tuple[Record, Scope | None, Settings]] = deque()
+_waiting: deque[tuple[Record, Scope | None, Sequence[Settings]]] = deque()
 
 
 def settings() -> Settings:
@@ -69,6 +69,8 @@ def settings_with(**given: Any) -> Settings | None:
     names |= said.keys() - {"client"}
     if names & {"email", "password"}:
         names |= {"api_key"}  # none: who gives an e-mail means the older platform
+    if names & {"api_key", "email", "password"}:
+        names |= {"account"}  # the name of the usual key's is no name for this one's
     return dataclasses.replace(settings(), **{name: getattr(own, name) for name in names})
 
 
@@ -114,24 +116,30 @@ def install() -> None:
 
 
 def accept(
-    record: Record, scope: Scope | None = None, override: Settings | None = None
+    record: Record, scope: Scope | None = None, recipients: Sequence[Settings] = ()
 ) -> None:
     """Take a record through the pipeline, to where it was meant to go. Never raises.
 
     Args:
-        override: A handler's own settings, where it has its own destination.
+        recipients: Where it was meant to go, where that is not the usual place: the
+            settings of each handler with a destination of its own. It is logged once.
     """
     thread = threading.get_ident()
     if thread in _busy:
-        _waiting.append((record, scope, override or settings()))
+        _waiting.append((record, scope, recipients or (settings(),)))
         return
     _busy.add(thread)
     try:
-        _accept(record, scope, override or settings())
+        _accept(record, scope, recipients or (settings(),))
         while _waiting:
             _accept(*_waiting.popleft())
     finally:
         _busy.discard(thread)
+
+
+def is_telling() -> bool:
+    """Whether this thread is inside the pipeline."""
+    return threading.get_ident() in _busy
 
 
 def flush(timeout: float = 5.0) -> FlushReport:
@@ -218,23 +226,23 @@ def destination_of(record: Record, settings: Settings) -> Destination:
     return settings.destination
 
 
-def _accept(record: Record, scope: Scope | None, settings: Settings) -> None:
+def _accept(record: Record, scope: Scope | None, recipients: Sequence[Settings]) -> None:
+    settings = recipients[0]  # they differ in credentials only
     if not settings.enabled:
         ledger.skip("disabled")
         return
-    kept = take_through_pipeline(record, settings, _keep_for(settings))
+
+    def keep(record: Record, line: bytes) -> None:
+        if _captures:
+            _captures[-1].append(record)
+            return
+        for one in recipients:
+            deliveries.to(destination_of(record, one), one).keep(record, line)
+
+    kept = take_through_pipeline(record, settings, keep)
     while kept is not None and scope is not None:
         scope.last_record_id = kept.record_id
         scope = scope.parent
-
-
-def _keep_for(settings: Settings) -> Callable[[Record, bytes], object]:
-    if _captures:
-        captured = _captures[-1]
-        return lambda record, line: captured.append(record)
-    return lambda record, line: deliveries.to(
-        destination_of(record, settings), settings
-    ).keep(record, line)
 
 
 def _settle_notes() -> None:

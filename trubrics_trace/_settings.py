@@ -84,7 +84,6 @@ class Settings:
     environment: str | None = None
     strict: bool = False
     capture: Literal["scoped", "all"] = "scoped"
-    record: Literal["calls"] = "calls"
     redact: tuple[Redactor, ...] = ()
     before_send: BeforeSend | None = None
     on_error: OnError | None = None
@@ -203,7 +202,9 @@ def _host(name: str, value: Any) -> str:
     except ValueError:  # no str, or brackets, or a port, that are none
         is_usable = False
     if not is_usable:
-        raise _refuse(name, value, f"give a URL such as {DEFAULT_HOST}")
+        # Not shown: it may be a key that was put into the wrong place.
+        message = f"{name} is no http or https URL; give one such as {DEFAULT_HOST}"
+        raise ConfigurationError(message)
     return str(value).rstrip("/")
 
 
@@ -296,7 +297,6 @@ _CHECKS: Mapping[str, tuple[str | None, _Check]] = {
     "environment": (_trace("ENVIRONMENT"), _text),
     "strict": (_trace("STRICT"), _truth),
     "capture": (None, _one_of("scoped", "all")),
-    "record": (None, _one_of("calls")),
     "redact": (None, _functions),
     "before_send": (None, _function),
     "on_error": (None, _function),

@@ -1,4 +1,4 @@
-"""Fixtures `captured_prompts` and `trubrics_server`; nothing is loaded before their use."""
+"""Fixtures `captured_prompts` and `trubrics_server`; LangChain is not loaded for them."""
 
 from __future__ import annotations
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models import (
     BaseChatModel,
@@ -19,6 +21,7 @@ from langchain_core.language_models import (
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableLambda
+from structlog.testing import capture_logs
 
 import trubrics_trace
 from trubrics_trace import (
@@ -29,6 +32,7 @@ from trubrics_trace import (
     trubrics_scope,
 )
 from trubrics_trace.langchain._turns import turns
+from trubrics_trace.testing import serve_ingestion
 
 
 def model(answer: str = "42") -> FakeListChatModel:
@@ -564,3 +568,173 @@ def test_the_scope_is_seen_inside_a_tool_of_langchain(
 
     assert seen == ["alice"] * 4
     assert [] == captured_prompts
+
+
+class TestWorkThatComesFromElsewhere:
+    """Carried work and returned streams keep their user inside somebody else's chain."""
+
+    def test_carried_work(self, captured_prompts: list[PromptRecord]) -> None:
+        """What bob queued is bob's, though a worker inside alice's chain runs it."""
+        with trubrics_scope(user_id="bob"):
+            work = carry_scope(lambda: model().invoke("bob's"))
+        with trubrics_scope(user_id="alice"):
+            RunnableLambda(lambda _: work()).invoke("go")
+
+        assert ["bob"] == users(captured_prompts)
+
+    def test_a_returned_stream(self, captured_prompts: list[PromptRecord]) -> None:
+        """A stream that bob's function returned is bob's, though alice's chain reads it."""
+
+        @trubrics_trace.trubrics_trace(user_id="bob")
+        def stream() -> Any:
+            return model().stream("bob's")
+
+        returned = stream()
+        with trubrics_scope(user_id="alice"):
+            RunnableLambda(lambda _: list(returned)).invoke("go")
+
+        assert ["bob"] == users(captured_prompts)
+
+    def test_a_run_that_is_over_gives_its_user_to_nobody(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """A context that outlived alice's run tells of her no more."""
+        kept: list[contextvars.Context] = []
+        chain = RunnableLambda(lambda text: kept.append(contextvars.copy_context()) or text)
+        config: Any = {"metadata": {"trubrics_user_id": "alice"}}
+        with trubrics_scope(fresh=True):
+            chain.invoke("go", config=config)
+
+        def later() -> None:
+            with trubrics_scope(fresh=True):
+                model().invoke("later")
+
+        kept[0].run(later)
+
+        assert [None] == users(captured_prompts)
+
+    def test_work_that_carries_its_own_next_step(self) -> None:
+        """A poller that carries itself on stands in no more scopes each time."""
+
+        def tick() -> Any:
+            return carry_scope(tick)
+
+        with trubrics_scope(user_id="alice"):
+            step = carry_scope(tick)
+        for _ in range(3000):
+            step = step()
+        with trubrics_scope():
+            trubrics_trace.identify("bob")
+
+        step()
+
+
+class TestSeveralHandlers:
+    """Each handler's record goes where that handler sends."""
+
+    def test_a_key_of_its_own_is_an_account_of_its_own(self, tmp_path: Path) -> None:
+        """The name of the usual account does not send it along with the usual key."""
+        with serve_ingestion("one") as first, serve_ingestion("two") as second:
+            trubrics_trace.configure(
+                api_key="one", host=first.url, account="prod", spool_dir=tmp_path
+            )
+            own = TrubricsCallbackHandler(api_key="two", host=second.url, user_id="bob")
+            with trubrics_scope(user_id="alice"):
+                model().invoke("for one")
+            model().invoke("for two", config={"callbacks": [own]})
+            assert trubrics_trace.flush(10)
+
+        assert ["for one"] == [event["prompt"] for event in first.events]
+        assert ["for two"] == [event["prompt"] for event in second.events]
+
+    def test_two_destinations_are_told_and_logged_once(self, tmp_path: Path) -> None:
+        """A call heard by two handlers is one event in the log, and a record of each."""
+        with serve_ingestion() as first, serve_ingestion("two") as second:
+            trubrics_trace.configure(
+                api_key=first.api_key, host=first.url, spool_dir=tmp_path
+            )
+            own = TrubricsCallbackHandler(api_key="two", host=second.url)
+            both: Any = {"callbacks": [TrubricsCallbackHandler(), own]}
+            with capture_logs() as events, trubrics_scope(user_id="alice"):
+                model().invoke("Hello", config=both)
+            assert trubrics_trace.flush(10)
+
+        assert 1 == len(events)
+        assert [1, 1] == [len(first.events), len(second.events)]
+
+    def test_what_is_configured_later_holds_for_a_handler_made_before(
+        self, captured_prompts: list[PromptRecord], tmp_path: Path
+    ) -> None:
+        """A handler with its own key obeys a later `configure` in all but the key."""
+        own = TrubricsCallbackHandler(api_key="two", user_id="bob")
+        trubrics_trace.configure(capture_content=False, spool_dir=tmp_path)
+
+        model().invoke("a secret", config={"callbacks": [own]})
+
+        (record,) = captured_prompts
+        assert ("", None) == (record.prompt, record.generation)
+
+
+def test_before_send_may_ask_a_model(
+    captured_prompts: list[PromptRecord], tmp_path: Path
+) -> None:
+    """A call made inside `before_send` is not recorded, and so does not ask it again."""
+
+    def ask_first(record: Any) -> Any:
+        model().invoke("Is this fine?")
+        return record
+
+    trubrics_trace.configure(before_send=ask_first, spool_dir=tmp_path)
+    with trubrics_scope(user_id="alice"):
+        model().invoke("Hello")
+
+    assert ["Hello"] == [record.prompt for record in captured_prompts]
+    assert {"inside_pipeline": 1} == trubrics_trace.stats().skipped
+
+
+def test_before_send_cannot_change_what_it_sees(
+    captured_prompts: list[PromptRecord], tmp_path: Path
+) -> None:
+    """Nor anything inside it: it returns another record, or the same."""
+    refused: list[type[Exception]] = []
+
+    def change(record: Any) -> Any:
+        try:
+            record.messages[0]["content"] = "changed"
+        except TypeError as error:
+            refused.append(type(error))
+        return record
+
+    trubrics_trace.configure(before_send=change, spool_dir=tmp_path)
+    with trubrics_scope(user_id="alice"):
+        model().invoke("Hello")
+
+    assert [TypeError] == refused
+    assert ["Hello"] == [record.prompt for record in captured_prompts]
+
+
+def test_the_apps_own_context_names_nobody(captured_prompts: list[PromptRecord]) -> None:
+    """What structlog's context has bound does not fill in the user of a record."""
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars])
+    with (
+        structlog.contextvars.bound_contextvars(user_id="bob", thread_id="t-bob"),
+        capture_logs(processors=[structlog.contextvars.merge_contextvars]) as events,
+        trubrics_scope(user_id=None),
+    ):
+        model().invoke("Hello")
+
+    assert [(None, None)] == [(event["user_id"], event["thread_id"]) for event in events]
+
+
+def test_an_inline_handler_of_somebody_else(captured_prompts: list[PromptRecord]) -> None:
+    """One that is inline by its instance skips nobody's start, ours neither."""
+
+    class Inline(BaseCallbackHandler):
+        def __init__(self) -> None:
+            self.run_inline = True
+
+    llm = FakeListLLM(responses=["a"])
+    with trubrics_scope(user_id="alice"):
+        asyncio.run(llm.ainvoke("Hello", config={"callbacks": [Inline()]}))
+
+    assert ["alice"] == users(captured_prompts)

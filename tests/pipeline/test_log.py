@@ -21,7 +21,7 @@ from trubrics_trace import (
     track_event,
 )
 from trubrics_trace._record import TrackedRecord
-from trubrics_trace.pipeline._log import console_line, log
+from trubrics_trace.pipeline._log import console_line, log, print_line
 
 LOGGER = "trubrics_trace"
 
@@ -197,8 +197,8 @@ def test_processor_that_raises() -> None:
 def test_console(capfd: pytest.CaptureFixture[str]) -> None:
     """With `console` each record is one line on stderr, and stdout stays the app's."""
     configure(console=True)
-    log(prompt(), Settings(console=True))
-    log(prompt(prompt="Two\nlines"), Settings(console=True))
+    print_line(prompt())
+    print_line(prompt(prompt="Two\nlines"))
     out, err = capfd.readouterr()
     assert ("", 2) == (out, len(err.splitlines()))
 

@@ -532,7 +532,9 @@ class TestRefused:
         """A value, a property and a class are no functions."""
         with pytest.raises(ConfigurationError) as raised:
             trubrics_trace(user_id="alice")(target)
-        assert f"not {target!r}; put it above a function" in str(raised.value)
+        assert f"not {type(target).__name__!r}; put it above a function" in str(
+            raised.value
+        )
 
     def test_when_strict(self) -> None:
         """In strict mode a bad user raises before the body, at each call."""

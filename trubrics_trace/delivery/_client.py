@@ -74,7 +74,7 @@ class DurableTrubrics(Trubrics):  # type: ignore[misc] # the client is untyped
             endpoint=endpoint,
             payload=FrozenDict(payload),
         )
-        _delivery.front.accept(record, override=self._settings())
+        _delivery.front.accept(record, recipients=(self._settings(),))
 
     def _settings(self) -> Settings:
         """Return what `configure` said, with this client's own key and host."""

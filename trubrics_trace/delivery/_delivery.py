@@ -7,6 +7,7 @@ there is a spool, and nothing that sends.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +33,7 @@ class Front(Protocol):
         """Be there for exit and fork."""
 
     def accept(
-        self, record: Record, scope: None = None, override: Settings | None = None
+        self, record: Record, scope: None = None, recipients: Sequence[Settings] = ()
     ) -> None:
         """Take a record through the pipeline."""
 

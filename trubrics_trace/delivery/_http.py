@@ -7,10 +7,12 @@ answer is read to its end within a deadline, and within a bound.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -62,6 +64,8 @@ class Connection:
             NoAnswerError: No connection, no answer in time, or a broken one.
         """
         deadline = _clock.monotonic() + _TOTAL_SECONDS
+        # What is on this machine is not to leave it by a proxy that the environment names.
+        self._session.trust_env = not _is_loopback(url)
         try:
             with self._session.request(
                 method,
@@ -84,6 +88,14 @@ class Connection:
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _read(response: requests.Response, deadline: float) -> bytes:

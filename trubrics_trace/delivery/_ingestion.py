@@ -188,9 +188,12 @@ def _event_properties(record: Record) -> dict[str, Any]:
 
 def _with_metadata(metadata: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata, flat, and ours over it; what has one of our names is renamed."""
-    theirs = {
-        f"metadata_{key}" if key in ours else key: value for key, value in metadata.items()
-    }
+    theirs: dict[str, Any] = {}
+    for key, value in metadata.items():
+        free = key
+        while free in ours or (free is not key and free in metadata):
+            free = f"metadata_{free}"
+        theirs[free] = value
     return {
         **theirs,
         **{name: value for name, value in ours.items() if value is not None},

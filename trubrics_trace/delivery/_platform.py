@@ -64,6 +64,8 @@ class PlatformTransport:
             )
         except NoAnswerError as error:
             return Retry(f"no answer: {error}")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return Retry(f"a strange answer: {type(error).__name__}")
         return self._outcome_of(answer)
 
     def close(self) -> None:

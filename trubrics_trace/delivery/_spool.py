@@ -54,6 +54,7 @@ class Spool:
         self._lock = threading.RLock()  # a signal handler may come between, and record
         self._own: Owned | None = None
         self._adopted: list[Owned] = []
+        self._closes = 0
         self._left = 0  # pending on disk when it was closed, and counted as pending still
         self._number = 0
         self._memory: deque[bytes] = deque()
@@ -118,8 +119,13 @@ class Spool:
         if self.directory is None or not self.directory.is_dir():
             return 0
         self._expire_kept(self.directory)
+        closes = self._closes
         found = list(orphans(self.directory, self._held_names()))
         with self._lock:
+            if closes != self._closes:  # what was left meanwhile was not looked for
+                for owned, _ in found:
+                    owned.close()
+                return 0  # `has_left` is still true: the next round looks again
             # What was left here at a close is counted already: found again, it is no
             # news; not found, it was taken over from us.
             adopted = sum(waiting for _, waiting in found) - self._left
@@ -174,6 +180,7 @@ class Spool:
         A later `put` opens new ones, and a later `adopt` finds what was left.
         """
         with self._lock:
+            self._closes += 1
             self._left = self.pending - len(self._memory)
             for one in self._owned():
                 self._delete_settled(one, all_of_them=True)

@@ -24,13 +24,13 @@ class Step:
     May be entered again, one after the other: each step goes on where the last one left.
     """
 
-    __slots__ = ("_inside", "_run", "_token")
+    __slots__ = ("_inside", "_run", "_scope", "_token")
 
     def __init__(self, inside: Scope | None) -> None:
-        self._inside = inside
+        self._inside = self._scope = inside
 
     def __enter__(self) -> None:
-        self._token: Token[Scope | None] = begin_step(self._inside)
+        self._token: Token[Scope | None] = begin_step(self._inside, self._scope)
         self._run: Token[Any] | None = leave_run()
 
     def __exit__(

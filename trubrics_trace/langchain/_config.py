@@ -38,6 +38,7 @@ def config_attributes(tags: list[str] | None, metadata: Mapping[str, Any]) -> At
     kept: dict[str, Any] = {}
     graph: dict[str, Any] = {}
     for key, value in metadata.items():
+        key = str(key)  # LangChain takes any
         if key.startswith("langgraph_"):
             graph[key.removeprefix("langgraph_")] = value
         elif not key.startswith(_NOISY_METADATA) and key != "thread_id":
@@ -46,5 +47,9 @@ def config_attributes(tags: list[str] | None, metadata: Mapping[str, Any]) -> At
         kept["langgraph"] = graph
     said["metadata"] = kept
     attributes = attributes_of(said)
-    heard = tuple(tag for tag in tags or () if not tag.startswith(_NOISY_TAGS))
+    heard = tuple(
+        tag
+        for tag in tags or ()
+        if isinstance(tag, str) and not tag.startswith(_NOISY_TAGS)
+    )
     return dataclasses.replace(attributes, tags=union(attributes.tags, heard))

@@ -15,19 +15,22 @@ from uuid import UUID
 from langchain_core.callbacks.base import BaseCallbackHandler
 
 from .. import _notices, _runtime
+from .._settings import Settings
 from .._stats import ledger
 from ..pipeline._pipeline import attempt
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
-from ..scope._attributes import NOT_GIVEN, NOTHING, Attributes, merge
+from ..scope._attributes import (
+    NOT_GIVEN,
+    NOTHING,
+    merge,
+    without_identity,
+)
 from ..scope._current import scope_was_opened_here
 from ..scope._scope import Scope
 from ._config import config_attributes
-from ._telling import note_of, status_of, tell
-from ._turns import Turn, turns
-
-# Where `run_inline` steps back. By name: this module is imported inside LangChain's own
-# import, where the manager may be half-made.
-_TELLS_SOME = ("on_llm_start", "langchain_core.callbacks.manager")
+from ._inline import is_somebody_skipped
+from ._telling import note_conflict, note_of, notice_user, status_of, tell
+from ._turns import MAX_RUNNING, Turn, turns
 
 
 class TrubricsCallbackHandler(BaseCallbackHandler):
@@ -82,15 +85,17 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
                 **more_metadata,
             )
         )
-        self._settings = _runtime.settings_with(
-            project=None if project == "default" else project,
-            email=email,
-            password=password,
-            api_key=api_key,
-            host=host,
-            account=account,
-            client=client,
-        )
+        self._given = {
+            "project": None if project == "default" else project,
+            "email": email,
+            "password": password,
+            "api_key": api_key,
+            "host": host,
+            "account": account,
+            "client": client,
+        }
+        self._settings = _runtime.settings_with(**self._given)  # refused here, if at all
+        self._settled_on: Settings | None = _runtime.settings()
         self._is_hooks_own = False
         _runtime.install()
 
@@ -111,22 +116,9 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
     def run_inline(self) -> bool:  # type: ignore[override]
         """Whether async callbacks run in the loop: yes, at half the cost of a thread.
 
-        Save one moment. `AsyncCallbackManager.on_llm_start` of langchain-core up to 1.7
-        tells a completion model's start to inline handlers *or* to the others
-        (langchain-ai/langchain#39633); there we step back where others would be skipped.
+        Save where somebody else's handler would then not be told: see `_inline.py`.
         """
-        asking = sys._getframe(1)
-        if asking.f_code.co_name == "<listcomp>" and asking.f_back is not None:
-            asking = asking.f_back  # until Python 3.11 a comprehension has its own frame
-        if (asking.f_code.co_name, asking.f_globals.get("__name__")) != _TELLS_SOME:
-            return True
-        manager: Any = asking.f_locals["self"]
-        others = [
-            type(handler).run_inline
-            for handler in manager.handlers
-            if not isinstance(handler, TrubricsCallbackHandler)
-        ]
-        return not (manager.is_async and others) or any(inline is True for inline in others)
+        return not is_somebody_skipped(sys._getframe(1), TrubricsCallbackHandler)
 
     @property
     def ignore_retry(self) -> bool:
@@ -244,9 +236,13 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         kwargs: Mapping[str, Any],
     ) -> None:
         settle_orphans()
+        if _runtime.is_telling():  # `before_send`, or a redactor, asks a model itself
+            ledger.skip("inside_pipeline")
+            return
         own = NOTHING if self._is_hooks_own else self._recipe.attributes()
         noted = turns.get(run_id)
         if noted is not None:  # another handler heard of it first: one record, of both
+            note_conflict(own, noted.attributes)
             noted.attributes = merge(own, noted.attributes)
             self._receive(noted)
             return
@@ -255,9 +251,12 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
             return
         metadata = metadata or {}
         config = config_attributes(tags, metadata)
+        if turns.is_over(parent_run_id):  # a context outlived the run that it tells of
+            own, config = without_identity(own), without_identity(config)
         inner = NOTHING if scope is None else scope.attributes
         attributes = merge(merge(own, config), inner)
-        _notice_user(attributes, own, config, inner)
+        note_conflict(own, config, inner)
+        notice_user(attributes)
         live = turns.run_of(parent_run_id)
         turn = note_of(run_id, parent_run_id, scope, attributes, asked, metadata, kwargs)
         if live is not None and turn.run_name is None:
@@ -265,11 +264,19 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         self._receive(turn)
         given_up = turns.begin(run_id, turn)
         if given_up is not None:
-            ledger.fault("unfinished", "too many calls run at once; the oldest is lost")
+            ledger.fault(
+                "unfinished",
+                f"more than {MAX_RUNNING:,} calls run at once, so the record of the oldest "
+                "is given up; await or close what was started",
+            )
 
     def _receive(self, turn: Turn) -> None:
         """Have the record sent where this handler sends: its own place, or the usual."""
-        settings = self._settings or _runtime.settings()
+        usual = _runtime.settings()
+        if self._settled_on is not usual:  # configured anew: all but the credentials
+            self._settings = _runtime.settings_with(**self._given)
+            self._settled_on = usual
+        settings = self._settings or usual
         turn.recipients.setdefault(settings.destination, settings)
 
     def _is_recorded(self, scope: Scope | None) -> bool:
@@ -293,26 +300,5 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
 
 def settle_orphans() -> None:
     """Tell the calls whose end nobody can report any more: they were cancelled."""
-    for turn in turns.take_orphans():
-        attempt("callback_failed", tell, turn, None, "cancelled", None)
-
-
-def _notice_user(
-    attributes: Attributes, own: Attributes, config: Attributes, inner: Attributes
-) -> None:
-    users = {said.user_id for said in (own, config, inner)} - {NOT_GIVEN}
-    if len(users) > 1:
-        ledger.note("user_conflict")
-    if attributes.user_id is NOT_GIVEN:
-        ledger.fault("without_user", _without_user)
-    elif attributes.user_id is None:  # on purpose: told, and no fault where it is strict
-        ledger.note("without_user")
-        if not _notices.was_said("without_user"):
-            _notices.say_once("without_user", _without_user())
-
-
-def _without_user() -> str:
-    return (
-        f"a model call at {_notices.place_of_caller()} has no user; give user_id= to the "
-        "scope or the decorator, or call identify(...)"
-    )
+    for turn, ended in turns.take_orphans():
+        attempt("callback_failed", tell, turn, None, "cancelled", None, ended)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from .. import _notices, _runtime
+from .. import _runtime
+from ..pipeline._pipeline import attempt
 from ..scope._current import scope_was_opened_here
 
 if TYPE_CHECKING:
@@ -50,15 +51,7 @@ def register(context_module: ModuleType) -> None:
     Runs inside the app's own import of LangChain, so whatever is wrong there is said and
     not raised.
     """
-    try:
-        _register(context_module)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        _notices.say_once(
-            "no_hook",
-            f"this version of langchain-core takes no hook ({type(error).__name__}); "
-            "pass TrubricsCallbackHandler() as a callback, or install a version that "
-            "trubrics-trace supports",
-        )
+    attempt("hook_failed", _register, context_module)
 
 
 def _register(context_module: ModuleType) -> None:

@@ -1,7 +1,7 @@
 """Messages told plainly: roles, texts, tool calls, and notes where media stood. Pure.
 
-A message is read by its attributes, never changed, and no content block, of whatever
-provider's shape, is lost without a word.
+A message is read by its attributes, and never changed. Of a content block, in whatever
+provider's shape, its text is told or a note left; thoughts and calls of tools are not text.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from .._record import FrozenDict
 from ..pipeline._redact import media_note
 
 _ROLES = {
@@ -73,7 +74,7 @@ def tool_calls_of(message: Any) -> tuple[dict[str, Any], ...]:
         *(getattr(message, "invalid_tool_calls", None) or ()),
     ]
     return tuple(
-        {"name": call.get("name"), "args": call.get("args"), "id": call.get("id")}
+        FrozenDict({name: call.get(name) for name in ("name", "args", "id")})
         for call in calls
         if isinstance(call, Mapping)
     )
@@ -86,7 +87,7 @@ def _tell(message: Any) -> dict[str, Any]:
     told: dict[str, Any] = {"role": role, "content": content}
     if calls := tool_calls_of(message):
         told["tool_calls"] = calls
-    return told
+    return FrozenDict(told)
 
 
 def _role_of(message: Any) -> str:

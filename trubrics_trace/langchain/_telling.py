@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from .. import _clock, _runtime
-from .._record import PromptRecord, Status
+from .. import _clock, _notices, _runtime
+from .._record import FrozenDict, PromptRecord, Status
+from .._stats import ledger
+from ..pipeline._redact import told_by_itself
 from ..scope._attributes import NOT_GIVEN, Attributes, union
 from ..scope._scope import Scope
 from ._messages import answer_of, prompt_of, tell_messages, tool_calls_of
@@ -58,14 +60,49 @@ def note_of(
         model=first_text(metadata, "ls_model_name")
         or first_text(said, "model", "model_name", "model_id"),
         provider=first_text(metadata, "ls_provider"),
-        parameters={name: said[name] for name in _PARAMETERS if said.get(name) is not None}
+        parameters=FrozenDict(
+            {name: said[name] for name in _PARAMETERS if said.get(name) is not None}
+        )
         or None,
     )
 
 
-def tell(turn: Turn, response: Any, status: Status, error: BaseException | None) -> None:
-    """Build the record of a call that is over, and hand it to the pipeline."""
-    ended = _clock.monotonic()
+def note_conflict(*told: Attributes) -> None:
+    """Count it where these name more than one user."""
+    if len({one.user_id for one in told} - {NOT_GIVEN}) > 1:
+        ledger.note("user_conflict")
+
+
+def notice_user(attributes: Attributes) -> None:
+    """Count a call that has no user, and say so once, with its place."""
+    if attributes.user_id is NOT_GIVEN:
+        ledger.fault("without_user", _without_user)
+    elif attributes.user_id is None:  # on purpose: told, and no fault where it is strict
+        ledger.note("without_user")
+        if not _notices.was_said("without_user"):
+            _notices.say_once("without_user", _without_user())
+
+
+def _without_user() -> str:
+    return (
+        f"a model call at {_notices.place_of_caller()} has no user; give user_id= to the "
+        "scope or the decorator, or call identify(...)"
+    )
+
+
+def tell(
+    turn: Turn,
+    response: Any,
+    status: Status,
+    error: BaseException | None,
+    ended: float | None = None,
+) -> None:
+    """Build the record of a call that is over, and hand it to the pipeline.
+
+    Args:
+        ended: When it was over, on the monotonic clock; default: now.
+    """
+    ended = _clock.monotonic() if ended is None else ended
     generations = _generations(response)
     attributes = turn.attributes
     record = PromptRecord(
@@ -80,7 +117,7 @@ def tell(turn: Turn, response: Any, status: Status, error: BaseException | None)
         metadata=attributes.metadata,
         status=status,
         error_type=type(error).__name__ if status == "error" and error else None,
-        error_message=str(error) if status == "error" and error else None,
+        error_message=told_by_itself(error) if status == "error" and error else None,
         prompt=turn.prompt,
         messages=turn.messages,
         started_at=turn.started_at,
@@ -91,8 +128,7 @@ def tell(turn: Turn, response: Any, status: Status, error: BaseException | None)
         parameters=turn.parameters,
         **_answer(turn, generations, response),
     )
-    for settings in turn.recipients.values():
-        _runtime.accept(record, turn.scope, settings)
+    _runtime.accept(record, turn.scope, tuple(turn.recipients.values()))
 
 
 def _answer(turn: Turn, generations: list[Any], response: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Rule 2: a call inside a live run belongs to that run's scope, unless the current
 opened inside it; a run that is over gives its user to nobody.
 Rule 3: ids are kept as numbers, never as objects. The run manager alone holds the object,
 so its death proves that nobody can report the end any more.
-Rule 4: inside a garbage collection there is an append to a deque, and nothing else.
+Rule 4: inside a garbage collection there is one operation of a deque or a dict, no lock.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..scope._attributes import Attributes
 from ..scope._current import current_scope
 from ..scope._scope import Scope
 
-_MAX_RUNNING = 100_000  # calls at once; beyond it the oldest note is given up, counted
+MAX_RUNNING = 100_000  # calls at once; beyond it the oldest note is given up, counted
 
 
 @dataclasses.dataclass(slots=True)
@@ -71,8 +71,9 @@ class Turns:
 
     def __init__(self) -> None:
         self._turns: dict[int, tuple[Turn, weakref.ref[UUID]]] = {}
-        self._runs: dict[int, tuple[LiveRun, weakref.ref[UUID]]] = {}
-        self._orphans: deque[int] = deque()
+        # None: over, and known to be while a context that outlived it holds its id.
+        self._runs: dict[int, tuple[LiveRun | None, weakref.ref[UUID]]] = {}
+        self._orphans: deque[tuple[int, float]] = deque()
 
     def begin_run(self, run_id: UUID, parent: UUID | None, name: str | None) -> None:
         """Note a chain, tool or retriever, until its end or its collection."""
@@ -84,13 +85,20 @@ class Turns:
         runs[key] = (LiveRun(self.owner_of(parent), root_name), watch)
 
     def end_run(self, run_id: UUID) -> None:
-        """Forget a run: from here on it gives its user to nobody."""
-        self._runs.pop(run_id.int, None)
+        """End a run: from here on it gives its user to nobody."""
+        noted = self._runs.pop(run_id.int, None)
+        if noted is not None and noted[1]() is run_id:
+            self._runs[run_id.int] = (None, noted[1])
 
     def run_of(self, run_id: UUID | None) -> LiveRun | None:
         """Return a live run by its id."""
         noted = None if run_id is None else self._runs.get(run_id.int)
         return None if noted is None else noted[0]
+
+    def is_over(self, run_id: UUID | None) -> bool:
+        """Whether this run was heard of, and has ended."""
+        noted = None if run_id is None else self._runs.get(run_id.int)
+        return noted is not None and noted[0] is None
 
     def owner_of(self, parent: UUID | None) -> Scope | None:
         """Return the scope that a call inside this parent run belongs to, now."""
@@ -103,9 +111,9 @@ class Turns:
         """Note a call. Returns the note that had to be given up for it, if one had."""
         key = run_id.int
         orphans = self._orphans
-        watch = weakref.ref(run_id, lambda _: orphans.append(key))
+        watch = weakref.ref(run_id, lambda _: orphans.append((key, _clock.monotonic())))
         self._turns[key] = (turn, watch)
-        if len(self._turns) <= _MAX_RUNNING:
+        if len(self._turns) <= MAX_RUNNING:
             return None
         evicted = self._turns.pop(next(iter(self._turns)), None)
         return None if evicted is None else evicted[0]
@@ -120,16 +128,17 @@ class Turns:
         noted = self._turns.pop(run_id.int, None)
         return None if noted is None else noted[0]
 
-    def take_orphans(self) -> list[Turn]:
-        """Take the notes of calls whose end nobody can report any more."""
+    def take_orphans(self) -> list[tuple[Turn, float]]:
+        """Take the notes of calls whose end nobody can report any more, and since when."""
         orphans = []
         while self._orphans:
             try:
-                noted = self._turns.pop(self._orphans.popleft(), None)
+                key, ended = self._orphans.popleft()
             except IndexError:  # another thread took the last
                 break
+            noted = self._turns.pop(key, None)
             if noted is not None:
-                orphans.append(noted[0])
+                orphans.append((noted[0], ended))
         return orphans
 
     def clear(self) -> None:

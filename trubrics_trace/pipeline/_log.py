@@ -16,7 +16,14 @@ from typing import Any
 import structlog
 
 from .. import _notices
-from .._record import EventRecord, FeedbackRecord, PromptRecord, Record
+from .._record import (
+    EventRecord,
+    FeedbackRecord,
+    PromptRecord,
+    Record,
+    field_names,
+    thawed,
+)
 from .._settings import Settings
 
 LOGGER_NAME = _notices.logger.name
@@ -24,35 +31,44 @@ LOGGER_NAME = _notices.logger.name
 
 def log(record: Record, settings: Settings) -> None:
     """Tell the record to whoever listens. Raises what a processor of the app raises."""
-    if settings.console:
-        sys.stderr.write(f"{console_line(record)}\n")  # one write: threads do not mix
     if structlog.is_configured():
         fields = _fields(record, settings)
+        # What the record does not say, the app's own context must not say for it.
+        for name in structlog.contextvars.get_contextvars():
+            if name in field_names(type(record)):
+                fields.setdefault(name, None)
         # A logger of our own making each time: one that is kept would keep the
         # configuration of its first use, and the app may configure after us.
-        logger = structlog.get_logger(LOGGER_NAME)
+        logger = structlog.get_logger(LOGGER_NAME).bind()
+        logger = getattr(logger, "sync_bl", logger)  # an async one would need awaiting
         is_error = isinstance(record, PromptRecord) and record.status == "error"
         (logger.warning if is_error else logger.info)(record.event, **fields)
     elif _notices.logger.isEnabledFor(logging.INFO):
         fields = {"event": record.event, **_fields(record, settings)}
-        _notices.logger.info("%s", json.dumps(fields, ensure_ascii=False))
+        line = json.dumps(fields, default=str, ensure_ascii=False)
+        _notices.logger.info("%s", line)
+
+
+def print_line(record: Record) -> None:
+    """Tell the record to people, on stderr; one write, so that threads do not mix."""
+    sys.stderr.write(f"{console_line(record)}\n")
 
 
 def console_line(record: Record) -> str:
     """Return the record as one line for people, at most some 160 characters long."""
-    who = record.user_id or "nobody"
+    who = _short(record.user_id or "nobody", 24)
     when = _ended_at(record)
     if isinstance(record, PromptRecord):
         tokens = f"{_count(record.input_tokens)}→{_count(record.output_tokens)} tokens"
         return (
-            f"{when}  {who:<12.24} {record.status:<9} "
+            f"{when}  {who:<12} {record.status:<9} "
             f"{_short(record.prompt, 40)!r} → {_short(record.generation or '', 40)!r}"
             f"  {tokens}  {record.latency_seconds:.2f} s"
         )
     if isinstance(record, FeedbackRecord):
-        return f"{when}  {who:<12.24} feedback  {record.type} {record.score!r}"
+        return f"{when}  {who:<12} feedback  {record.type} {record.score!r}"
     name = record.event_name if isinstance(record, EventRecord) else record.kind
-    return f"{when}  {who:<12.24} event     {_short(name, 60)!r}"
+    return f"{when}  {who:<12} event     {_short(name, 60)!r}"
 
 
 def _ended_at(record: Record) -> str:
@@ -66,7 +82,7 @@ def _ended_at(record: Record) -> str:
 
 
 def _fields(record: Record, settings: Settings) -> dict[str, Any]:
-    fields = dict(record.items())
+    fields = {name: thawed(value) for name, value in record.items()}
     if not settings.log_messages:
         fields.pop("messages", None)
     return fields
@@ -78,4 +94,5 @@ def _count(tokens: int | None) -> str:
 
 def _short(text: str, length: int) -> str:
     line = " ".join(text[: 4 * length].split())
+    line = "".join(one if one.isprintable() else "?" for one in line)
     return line if len(line) <= length else f"{line[: length - 1]}…"

@@ -17,10 +17,25 @@ from .._record import PromptRecord, Record
 from .._settings import Settings
 from .._stats import ledger
 from ..scope._arguments import PASSING
-from ._log import log
+from ._log import log, print_line
 from ._redact import prepare
 
 _T = TypeVar("_T")
+
+# What is missing where a step fails, and what to do.
+_LOST = {
+    "before_send_failed": "a record was not kept; mend what before_send= was given",
+    "callback_failed": "a model call was not recorded; please report this",
+    "console_failed": "a record was not printed; mend stderr, or leave console=True out",
+    "follow_failed": "what a traced function returned was not followed; its own scope "
+    "closed, so carry the work with carry_scope(...)",
+    "hook_failed": "scopes record nothing with this version of langchain-core; pass "
+    "TrubricsCallbackHandler() as a callback, or install a version that is supported",
+    "log_failed": "a record was not logged; mend the app's own structlog configuration",
+    "record_failed": "a record was not kept; please report this",
+    "spool_failed": "a record was not kept; please report this",
+    "tracked_failed": "an event was not kept; please report this",
+}
 
 # Takes a record and its line, and keeps them: a spool, or a test's list.
 Keep = Callable[[Record, bytes], object]
@@ -30,7 +45,7 @@ def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
     """Take one record from birth to the spool.
 
     Returns:
-        The record as it left, or None where it was skipped or could not be kept.
+        The record as it left, or None where it was skipped or could not be told.
     """
     if not _is_sampled(record, settings.sample_rate):
         ledger.skip("sampled_out")
@@ -42,6 +57,8 @@ def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
     if prepared is None:
         return None
     line = attempt("record_failed", line_of, prepared)
+    if settings.console:
+        attempt("console_failed", print_line, prepared)
     attempt("log_failed", log, prepared, settings)
     if line is None:
         return None
@@ -59,13 +76,18 @@ def attempt(reason: str, step: Callable[..., _T], *args: Any, **kwargs: Any) -> 
     except PASSING:
         raise
     except BaseException as error:
-        ledger.fault(reason, f"{type(error).__name__} at {_where(error)}, in {reason}")
+        lost = _LOST.get(reason, "a record may be missing")
+        ledger.fault(
+            reason, f"{lost}, because of a {type(error).__name__} at {_where(error)}"
+        )
         return None
 
 
 def line_of(record: Record) -> bytes:
     """Return the record as one line of the spool; `?` for what UTF-8 cannot say."""
-    line = json.dumps(record.to_dict(), ensure_ascii=False, separators=(",", ":"))
+    line = json.dumps(
+        record.to_dict(), default=str, ensure_ascii=False, separators=(",", ":")
+    )
     return line.encode(errors="replace") + b"\n"
 
 

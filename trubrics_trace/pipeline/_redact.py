@@ -29,7 +29,7 @@ from ..scope._parameters import place_of
 
 MASK = "[masked]"
 
-_MAX_RECORD_LENGTH = 262_144  # characters of a whole record; WIRE.md knows of no limit
+_MAX_RECORD_LENGTH = 262_144  # characters of a whole record; the API tells of no limit
 _MAX_ERROR_LENGTH = 1_000  # characters: a message is a hint, its traceback is elsewhere
 _MAX_DEPTH = 32  # levels of metadata; deeper is a mistake, or a cycle in disguise
 _MAX_VALUES = 10_000  # of a record: what holds itself twice has 2**32 within that depth
@@ -77,6 +77,12 @@ def media_note(kind: str, media_type: str | None, size_bytes: int | None) -> str
     size = None if size_bytes is None else f"{size_bytes:,} bytes"
     said = ", ".join(part for part in (media_type, size) if part)
     return f"[{kind} {said}]" if said else f"[{kind}]"
+
+
+def told_by_itself(value: object, saying: Callable[[Any], str] = str) -> str:
+    """Return what a foreign object says of itself, or that it cannot."""
+    said = _foreign("untellable_value", saying, value)
+    return said if isinstance(said, str) else _untellable(value)
 
 
 def clean_error(message: str) -> str:
@@ -203,29 +209,30 @@ class _Texts:
     def json_safe(self, value: Any, depth: int = 0) -> Any:
         """Return the value as JSON can say it, frozen, each text as it may leave."""
         self._values_left -= 1
-        if value is None or isinstance(value, bool):
+        kind = type(value)  # what a proxy or a mock says of its class is not true of it
+        if value is None or issubclass(kind, bool):
             return value
-        if isinstance(value, enum.Enum):
+        if issubclass(kind, enum.Enum):
             return self.json_safe(value.value, depth)
-        if isinstance(value, str):
+        if issubclass(kind, str):
             return self.content(str.__str__(value))
-        if isinstance(value, int):
+        if issubclass(kind, int):
             whole = int.__int__(value)
-            return whole if abs(whole) <= _MAX_INTEGER else self._said(whole)
-        if isinstance(value, float):
+            return whole if abs(whole) <= _MAX_INTEGER else told_by_itself(whole)
+        if issubclass(kind, float):
             number = float.__float__(value)
             return number if math.isfinite(number) else str(number)
         if depth >= _MAX_DEPTH:
             return f"[deeper than {_MAX_DEPTH} levels]"
-        if isinstance(value, Mapping):
+        if issubclass(kind, Mapping):
             return self._mapping(value, depth)
-        if isinstance(value, (list, tuple, Set)):
+        if issubclass(kind, (list, tuple, Set)):
             return self._sequence(value, depth)
-        if isinstance(value, (bytes, bytearray, memoryview)):
+        if issubclass(kind, (bytes, bytearray, memoryview)):
             return media_note("bytes", None, len(value))
-        if isinstance(value, (datetime, date, time)):
-            return self._said(value, type(value).isoformat)
-        return self.content(self._said(value))
+        if issubclass(kind, (datetime, date, time)):
+            return told_by_itself(value, type(value).isoformat)
+        return self.content(told_by_itself(value))
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> Any:
         items = _foreign("untellable_value", _items_of, value)
@@ -251,13 +258,8 @@ class _Texts:
 
     def _key(self, key: object) -> str:
         return cut(
-            sayable(key if isinstance(key, str) else self._said(key)), _MAX_KEY_LENGTH
+            sayable(key if isinstance(key, str) else told_by_itself(key)), _MAX_KEY_LENGTH
         )
-
-    @staticmethod
-    def _said(value: object, saying: Callable[[Any], str] = str) -> str:
-        said = _foreign("untellable_value", saying, value)
-        return said if isinstance(said, str) else _untellable(value)
 
 
 def _items_of(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -50,6 +50,7 @@ Tags: TypeAlias = "str | Iterable[str] | None | NotGiven | Callable[..., Any] | 
 Metadata: TypeAlias = "Mapping[str, Any] | None | NotGiven | Callable[..., Any] | arg"
 
 _NO_KWARGS: Kwargs = {}
+_SHOWN = (*IDENTITY_NAMES, "tags")
 
 
 class Recipe:
@@ -61,7 +62,7 @@ class Recipe:
         self, keywords: Mapping[str, Any], read_of: Callable[[str, Any], Read]
     ) -> None:
         self._constants = {
-            name: value
+            name: tuple(value) if isinstance(value, Iterator) else value
             for name, value in keywords.items()
             if value is not NOT_GIVEN and not is_read(value)
         }
@@ -138,7 +139,11 @@ class Recipe:
         return self._ready
 
     def __repr__(self) -> str:
-        said = {name: repr(value) for name, value in self._constants.items()}
+        # Metadata by its keys: a value may be a secret.
+        said = {
+            name: repr(value) if name in _SHOWN else "..."
+            for name, value in self._constants.items()
+        }
         said.update((name, place_of(reader)) for name, reader, _ in self._readers)
         return ", ".join(f"{name}={text}" for name, text in said.items())
 

@@ -85,6 +85,13 @@ def merge(outer: Attributes, inner: Attributes) -> Attributes:
     )
 
 
+def without_identity(said: Attributes) -> Attributes:
+    """Return the same without who it was: of what is over only the rest is known."""
+    return dataclasses.replace(
+        said, user_id=NOT_GIVEN, thread_id=NOT_GIVEN, session_id=NOT_GIVEN
+    )
+
+
 def union(outer: tuple[str, ...], inner: tuple[str, ...]) -> tuple[str, ...]:
     """Return the tags of both, outer first, each once."""
     if not inner:

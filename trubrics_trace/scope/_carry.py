@@ -77,7 +77,13 @@ def _carry(work: Any, origin: Scope | None) -> Any:
 
 
 def _child_of(origin: Scope | None) -> Scope | None:
-    """Return an open scope inside `origin`; None where there is none to carry."""
+    """Return an open scope inside `origin`; None where there is none to carry.
+
+    Inside the nearest that says something: work that carries its own next step would
+    else stand in a scope more each time.
+    """
+    while origin is not None and origin.says_nothing:
+        origin = origin.parent
     return None if origin is None else Scope(parent=origin)
 
 
@@ -85,7 +91,7 @@ def _carry_function(work: Callable[..., _T], origin: Scope | None) -> Callable[.
     @functools.wraps(work)
     def carried(*args: Any, **kwargs: Any) -> Any:
         scope = _child_of(origin)
-        step = begin_step(scope)
+        step = begin_step(scope, scope)
         try:
             returned = work(*args, **kwargs)
         finally:

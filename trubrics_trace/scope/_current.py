@@ -93,8 +93,15 @@ def leave(scope: Scope) -> None:
     scope.close()
 
 
-def begin_step(inside: Scope | None) -> Token[Scope | None]:
-    """Make this context hold `inside`, for the one step that `end_step` ends."""
+def begin_step(inside: Scope | None, scope: Scope | None = None) -> Token[Scope | None]:
+    """Make this context hold `inside`, for the one step that `end_step` ends.
+
+    Args:
+        scope: Whose step it is; `inside` may be what its body has opened since. While the
+            step lasts, it stands in whatever is current around it.
+    """
+    if scope is not None:
+        scope.consumer = _current.get()
     return _current.set(inside)
 
 

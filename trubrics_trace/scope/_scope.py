@@ -30,6 +30,7 @@ class Scope:
         "_merged",
         "_own",
         "called",
+        "consumer",
         "is_enabled",
         "is_open",
         "is_root",
@@ -55,7 +56,8 @@ class Scope:
         self.is_root = parent is None
         self.last_record_id: str | None = None
         self.opener = opener
-        self.outer: Scope | None = None  # what the context held before, while open
+        self.outer: Scope | None = None  # what its block stands in, while open
+        self.consumer: Scope | None = None  # what its step stands in, while open
         self.parent = parent
         self.is_enabled: bool = enabled and (parent is None or parent.is_enabled)
         self.names_its_own_user = own.user_id is not NOT_GIVEN
@@ -111,17 +113,35 @@ class Scope:
     def encloses(self, other: Scope | None) -> bool:
         """Whether `other` is this scope, or was opened somewhere inside it.
 
-        A fresh scope inherits nothing, but while it is open it knows where it was opened.
+        Inside is below it, as a child, or within it, in a block or a step: a fresh scope
+        inherits nothing, and carried work comes from elsewhere, but while they are open
+        they know where they stand.
         """
-        while other is not None:
-            if other is self:
+        waiting, seen = [other], set()
+        while waiting:
+            scope = waiting.pop()
+            if scope is self:
                 return True
-            other = other.outer if other.outer is not None else other.parent
+            if scope is not None and id(scope) not in seen:
+                seen.add(id(scope))
+                waiting += (scope.parent, scope.outer, scope.consumer)
         return False
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether everything that it says is its parent's."""
+        parent = self.parent
+        return (
+            parent is not None
+            and self._own is NOTHING
+            and self.called == parent.called
+            and self.is_enabled == parent.is_enabled
+        )
 
     def close(self) -> None:
         """Be current nowhere from here on. Closing twice is closing once."""
         self.is_open = False
+        self.consumer = None
         self.outer = None  # else every request of a connection would hold the one before
 
     def learn(self, own: Attributes) -> None:

@@ -109,7 +109,7 @@ def _steps(
                     value = thrown
                     resume = body.throw
             is_told = True
-            step = begin_step(inside)
+            step = begin_step(inside, scope)
             try:
                 yielded = resume(value)
             except StopIteration as stop:
@@ -135,7 +135,7 @@ async def _async_steps(
         if learn is not None:
             await learn()
         while True:
-            step = begin_step(inside)
+            step = begin_step(inside, scope)
             try:
                 yielded = await resume(value)
             except StopAsyncIteration:
@@ -157,7 +157,7 @@ async def _one_step(
     body: Awaitable[_Return], scope: Scope | None, unbegun: _Unbegun
 ) -> _Return:
     unbegun.begin()
-    step = begin_step(scope)
+    step = begin_step(scope, scope)
     try:
         return await body
     finally:

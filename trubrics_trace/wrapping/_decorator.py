@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar, overload
 import wrapt
 
 from ..errors import ConfigurationError
+from ..pipeline._pipeline import attempt
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
 from ..scope._attributes import NOT_GIVEN, NOTHING
 from ..scope._current import begin_step, end_step, enter, leave, open_scope, step_out
@@ -124,8 +125,8 @@ def _traced(function: Any, keywords: Mapping[str, Any]) -> Any:
     target = function.__func__ if _is_descriptor(function) else function
     if not callable(target) or isinstance(target, type):
         message = (
-            f"trubrics_trace decorates functions, not {target!r}; put it above a "
-            "function or a method, below the framework's own decorator"
+            f"trubrics_trace decorates functions, not {type(target).__name__!r}; put it "
+            "above a function or a method, below the framework's own decorator"
         )
         raise ConfigurationError(message)
     recipe = Recipe.for_function(keywords, target)
@@ -227,7 +228,7 @@ def _called_inside(
     scope: Scope, wrapped: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
     """Return a generator that is made inside the scope: it may be a traced one itself."""
-    step = begin_step(scope)
+    step = begin_step(scope, scope)
     try:
         return wrapped(*args, **kwargs)
     finally:
@@ -236,7 +237,7 @@ def _called_inside(
 
 def _leave_with(returned: Any, scope: Scope) -> Any:
     """Leave the scope, open if what is returned still has work to do."""
-    followed = follow(returned, scope)
+    followed = attempt("follow_failed", follow, returned, scope)
     if followed is None:
         leave(scope)
         return returned

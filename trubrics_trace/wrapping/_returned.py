@@ -7,8 +7,7 @@ strings, files and LangChain's runnables are returned as they are.
 
 from __future__ import annotations
 
-import inspect
-from asyncio import isfuture
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from ..scope._scope import Scope
@@ -20,33 +19,42 @@ from ..scope._steps import (
     step_iterable,
 )
 
+# What most functions return, and what is never work.
+_FINISHED = frozenset((type(None), bool, str, bytes, int, float, dict, list, tuple))
+
 
 def follow(returned: Any, scope: Scope) -> Any:
     """Return what stands for a result that still has work to do; None if it has none.
 
-    The scope then closes when that work ends. A response is edited in place.
+    The scope then closes when that work ends. A response is edited in place. What it is,
+    its type tells: a lazy object that is asked wakes up, and may raise.
     """
-    if returned is None or isinstance(returned, (str, bytes, int, float, dict, list)):
+    kind = type(returned)
+    if kind in _FINISHED:
         return None
     stepped = _stepped(returned, scope)
     if stepped is not None:
         return stepped
-    if isfuture(returned):
+    if hasattr(kind, "_asyncio_future_blocking"):  # as asyncio.isfuture has it
         returned.add_done_callback(lambda _: scope.close())
         return returned
     name = _name_of_body(returned)
     if name is None:
         return None
-    setattr(returned, name, _stepped_body(getattr(returned, name), scope))
+    body = _stepped_body(getattr(returned, name), scope)
+    if body is None:
+        return None
+    setattr(returned, name, body)
     return returned
 
 
 def _stepped(work: Any, scope: Scope) -> Any:
-    if inspect.isgenerator(work):
+    kind = type(work)
+    if issubclass(kind, GeneratorType):
         return step_generator(work, scope)
-    if inspect.isasyncgen(work):
+    if issubclass(kind, AsyncGeneratorType):
         return step_async_generator(work, scope)
-    if inspect.iscoroutine(work):
+    if issubclass(kind, CoroutineType):
         return step_awaitable(work, scope)
     return None
 
@@ -68,9 +76,10 @@ def _name_of_body(response: Any) -> str | None:
 
 
 def _stepped_body(body: Any, scope: Scope) -> Any:
+    """Return what stands for a body that is streamed; None for one that is there whole."""
     stepped = _stepped(body, scope)
     if stepped is not None:
         return stepped
     if hasattr(body, "__aiter__"):
         return step_async_iterable(body, scope)
-    return step_iterable(body, scope)
+    return step_iterable(body, scope) if hasattr(body, "__next__") else None
