@@ -33,7 +33,7 @@ _EXIT_SECONDS = 1.0  # the most that delivery may hold up the end of a program
 _POLL_SECONDS = 0.01
 
 when_installed: list[Callable[[], object]] = []
-when_settling: list[Callable[[], object]] = []
+when_settling: list[Callable[[], None]] = []
 when_forked: list[Callable[[], object]] = []
 
 _settings: Settings | None = None

@@ -162,3 +162,15 @@ def test_date_of_retry_after() -> None:
 def test_any_retry_after(said: str) -> None:
     """Whatever a Retry-After says, the wait is between nothing and a day."""
     assert 0.0 <= _seconds_of(said) <= DAY_SECONDS
+
+
+def test_loopback_needs_no_proxy(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is for this machine does not leave it by a proxy of the environment."""
+    with serve_raw(answer("200 OK", b"{}")) as server, serve_raw(b"") as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        got = connection.request("POST", server.url, body=[])
+    assert got.is_success
+    assert [] == proxy.requests

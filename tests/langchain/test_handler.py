@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,15 @@ class Slow(BaseChatModel):
         return "slow"
 
 
+async def a_call_to_begin() -> None:
+    """Wait until a model call is noted, and has gone on to wait for its answer."""
+    async with asyncio.timeout(10) if hasattr(asyncio, "timeout") else nullcontext():
+        while not turns._turns:
+            await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 class TestHowItEnded:
     """Stopped and cancelled are outcomes, and neither is an error."""
 
@@ -328,7 +338,7 @@ class TestHowItEnded:
                         pass
 
             task = asyncio.create_task(read())
-            await asyncio.sleep(0.05)
+            await a_call_to_begin()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -345,7 +355,7 @@ class TestHowItEnded:
         async def main() -> None:
             with trubrics_scope(user_id="alice"):
                 task = asyncio.create_task(Slow().ainvoke("Never"))
-                await asyncio.sleep(0.05)
+                await a_call_to_begin()
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
@@ -359,6 +369,25 @@ class TestHowItEnded:
             record.status,
             record.prompt,
         )
+
+    def test_a_cancelled_call_is_told_when_a_scope_closes(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """Nobody need flush: the next scope that closes tells it, with its own length."""
+
+        async def main() -> None:
+            with trubrics_scope(user_id="alice"):
+                task = asyncio.create_task(Slow().ainvoke("Never"))
+                await a_call_to_begin()
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                del task
+                await asyncio.sleep(0)  # the loop lets go of what has ended
+                gc.collect()
+
+        asyncio.run(main())
+
+        assert ["cancelled"] == [record.status for record in captured_prompts]
 
     def test_an_error_is_an_error(self, captured_prompts: list[PromptRecord]) -> None:
         """Type and message of the model's exception are told, and it is the caller's."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .. import _runtime
 from ..pipeline._pipeline import attempt
-from ..scope._current import scope_was_opened_here
+from ..scope._current import after_leave, scope_was_opened_here
 
 if TYPE_CHECKING:
     from ._handler import TrubricsCallbackHandler
@@ -58,7 +58,7 @@ def _register(context_module: ModuleType) -> None:
     from ._handler import TrubricsCallbackHandler, settle_orphans
     from ._turns import turns
 
-    _runtime.when_settling[:] = [settle_orphans]
+    after_leave[:] = _runtime.when_settling[:] = [settle_orphans]
     _runtime.when_forked[:] = [turns.clear]
     hooks = context_module._configure_hooks
     entry = (Hook(), True, TrubricsCallbackHandler, None)

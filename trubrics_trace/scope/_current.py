@@ -91,6 +91,8 @@ def leave(scope: Scope) -> None:
     """Step out of the scope, and close it."""
     step_out(scope)
     scope.close()
+    for do in after_leave:
+        do()
 
 
 def begin_step(inside: Scope | None, scope: Scope | None = None) -> Token[Scope | None]:
@@ -122,6 +124,9 @@ def end_step(step: Token[Scope | None], inside: Scope | None) -> Scope | None:
 # The slot through which the runtime learns that somebody is asking. Emptied by whoever
 # fills it, once it has done its work: an open scope costs no call.
 before_first_open: list[Callable[[], None]] = []
+
+# The slot for what is to be told at the latest when a scope closes.
+after_leave: list[Callable[[], None]] = []
 
 
 class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(...)`
