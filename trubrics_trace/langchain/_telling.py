@@ -116,8 +116,12 @@ def tell(
         tags=union(("langchain",), attributes.tags),
         metadata=attributes.metadata,
         status=status,
-        error_type=type(error).__name__ if status == "error" and error else None,
-        error_message=told_by_itself(error) if status == "error" and error else None,
+        error_type=type(error).__name__
+        if status == "error" and error is not None
+        else None,
+        error_message=told_by_itself(error)
+        if status == "error" and error is not None
+        else None,
         prompt=turn.prompt,
         messages=turn.messages,
         started_at=turn.started_at,
