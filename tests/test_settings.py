@@ -276,3 +276,10 @@ def test_label_is_a_name(host: str, account: str) -> None:
     label = Destination("ingestion", host, account).label
     assert label == Path(label).name
     assert len(label) < 100
+
+
+def test_host_that_is_none_is_not_shown() -> None:
+    """What stands where a host should may be a key, so the error does not repeat it."""
+    with pytest.raises(errors.ConfigurationError) as raised:
+        settings_from({"host": "sk-live-abcdefgh123456"}, {})
+    assert "sk-live" not in str(raised.value)

@@ -392,3 +392,15 @@ def test_every_property_is_a_field() -> None:
     """Each property that we name is a field of the record."""
     fields = {field.name for field in dataclasses.fields(PromptRecord)}
     assert set(_ingestion._PROPERTIES) <= fields
+
+
+def test_renamed_metadata_covers_nothing() -> None:
+    """A key with one of our names takes a name that is free, and nothing is lost."""
+    told = record(1, metadata={"status": "theirs", "metadata_status": "also theirs"})
+
+    properties = payload_of(told, "anonymous")["properties"]
+
+    assert {"theirs", "also theirs"} <= {
+        value for value in properties.values() if isinstance(value, str)
+    }
+    assert "also theirs" == properties["metadata_status"]

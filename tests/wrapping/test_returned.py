@@ -462,3 +462,17 @@ async def sent_by(response: StreamingResponse) -> bytes:
 
     await response({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send)
     return b"".join(sent)
+
+
+def test_body_that_is_there_whole() -> None:
+    """A response whose body is a list, or none, has no work to do, and stays as it is."""
+
+    class Whole:
+        def __init__(self, body: object) -> None:
+            self.body_iterator = body
+
+    bodies = [["all", "of it"], None]
+
+    assert bodies == [
+        alice(lambda body=body: Whole(body))().body_iterator for body in bodies
+    ]
