@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from trubrics_trace import configure, shutdown
+from trubrics_trace._ledger import ledger
 from trubrics_trace._notices import forget_said
-from trubrics_trace._stats import ledger
 from trubrics_trace.delivery._delivery import deliveries
 from trubrics_trace.scope._current import begin_step, end_step
 

@@ -21,10 +21,13 @@ MODULES = {
 # stands for all that is below it.
 ROOMS = [
     "errors",
-    "_record",
     "_clock",
+    "_frozen",
     "_notices",
+    "_ledger",
+    "_record",
     "_settings",
+    "_configuration",
     "_stats",
     "scope._attributes",
     "scope._parameters",
@@ -33,6 +36,7 @@ ROOMS = [
     "scope._current",
     "scope._steps",
     "scope._carry",
+    "pipeline._guard",
     "pipeline._redact",
     "pipeline._log",
     "pipeline._pipeline",
@@ -88,7 +92,7 @@ DOORS = {
 }
 
 # Where foreign code's exceptions end. The fourth guard, of `scope`, is a context manager.
-GUARDS = {"pipeline._redact", "pipeline._pipeline", "delivery._sender"}
+GUARDS = {"_ledger", "pipeline._guard", "pipeline._redact", "delivery._sender"}
 
 # Broad handlers that hand on what they catch: to the body of a stepped generator.
 HANDS_ON = {"scope._steps"}

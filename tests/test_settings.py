@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from trubrics import Trubrics
 
 from trubrics_trace import Settings, configure, errors
-from trubrics_trace._settings import (
-    _CHECKS,
-    DEFAULT_HOST,
-    LOCAL,
-    Destination,
-    fingerprint,
-    settings_from,
-)
+from trubrics_trace._configuration import _CHECKS, settings_from
+from trubrics_trace._settings import DEFAULT_HOST, LOCAL, Destination, fingerprint
 
 HOST = "https://trubrics.example/api"
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trubrics_trace import Stats, errors
-from trubrics_trace._stats import FlushReport, Ledger
+from trubrics_trace._ledger import Ledger
+from trubrics_trace._stats import FlushReport
 
 COUNT = st.integers(0, 1000)
 REASONS = st.dictionaries(st.sampled_from(["one", "two"]), COUNT)

@@ -13,21 +13,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import errors
-from ._feedback import track_event, track_feedback
-from ._record import EventRecord, FeedbackRecord, PromptRecord, Record
-from ._runtime import aflush, configure, flush, shutdown, stats
-from ._settings import Settings
-from ._stats import Stats
-from .scope._carry import carry_scope
 from .scope._current import current_scope, identify, trubrics_scope
 from .scope._parameters import arg
 from .scope._scope import Scope
-from .wrapping import _imports as _imports  # tells the runtime how to find LangChain
+from .wrapping import _imports as _imports  # fills the slot that the first scope empties
 from .wrapping._decorator import trubrics_trace
 
 if TYPE_CHECKING:
+    from ._feedback import track_event, track_feedback
+    from ._record import EventRecord, FeedbackRecord, PromptRecord, Record
+    from ._runtime import aflush, configure, flush, shutdown, stats
+    from ._settings import Settings
+    from ._stats import Stats
     from .delivery._client import DurableTrubrics
     from .langchain._handler import TrubricsCallbackHandler
+    from .scope._carry import carry_scope
 
 __all__ = [
     "DurableTrubrics",
@@ -57,10 +57,24 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-# What imports LangChain, or the official client, is imported at its first use.
+# The rooms that are entered at the first use of a word: what decorates pays for no spool.
 _LAZY = {
-    "DurableTrubrics": ".delivery._client",
-    "TrubricsCallbackHandler": ".langchain._handler",
+    "DurableTrubrics": "delivery._client",
+    "EventRecord": "_record",
+    "FeedbackRecord": "_record",
+    "PromptRecord": "_record",
+    "Record": "_record",
+    "Settings": "_settings",
+    "Stats": "_stats",
+    "TrubricsCallbackHandler": "langchain._handler",
+    "aflush": "_runtime",
+    "carry_scope": "scope._carry",
+    "configure": "_runtime",
+    "flush": "_runtime",
+    "shutdown": "_runtime",
+    "stats": "_runtime",
+    "track_event": "_feedback",
+    "track_feedback": "_feedback",
 }
 
 
@@ -70,7 +84,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(message)
     from importlib import import_module
 
-    value = getattr(import_module(_LAZY[name], __name__), name)
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     globals()[name] = value
     return value
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import _clock, _runtime
-from ._record import EventRecord, FeedbackRecord, FrozenDict
+from ._frozen import FrozenDict
+from ._record import EventRecord, FeedbackRecord
 from .scope._arguments import said
 from .scope._attributes import NOT_GIVEN, NotGiven
-from .scope._current import current_scope
+from .scope._current import current_scope, prepare
 from .scope._scope import Scope
 
 _IDENTITY = ("user_id", "thread_id", "session_id")
@@ -45,7 +46,7 @@ def track_feedback(
     """
     scope = current_scope()
     who = _identity(scope, {"user_id": user_id, "thread_id": thread_id, **metadata})
-    _runtime.install()
+    prepare()
     _runtime.accept(
         FeedbackRecord(
             **who,
@@ -75,7 +76,7 @@ def track_event(
     Never raises, save when strict.
     """
     who = _identity(current_scope(), {"user_id": user_id, **properties})
-    _runtime.install()
+    prepare()
     _runtime.accept(
         EventRecord(
             **who,

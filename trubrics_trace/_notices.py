@@ -1,4 +1,4 @@
-"""What is said to people: once a process, with the value, the place and the remedy.
+"""What is said to people: seldom, with the value, the place and the remedy.
 
 A notice is a WARNING of the standard library's logger `trubrics_trace`, so it shows where
 nothing is configured and obeys where something is. It never holds a prompt or a key.
@@ -7,13 +7,16 @@ nothing is configured and obeys where something is. It never holds a prompt or a
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from types import FrameType
 
+from . import _clock
+
 logger = logging.getLogger("trubrics_trace")
 
-_said: dict[str, object] = {}
+_said: dict[str, float] = {}  # until when it is not said again
 _NOT_THE_APP = (
     os.path.dirname(os.path.abspath(__file__)) + os.sep,
     os.path.dirname(os.path.abspath(logging.__path__[0])) + os.sep,
@@ -21,16 +24,25 @@ _NOT_THE_APP = (
 )
 
 
-def say_once(key: str, message: str) -> None:
-    """Say the message, unless this process has said `key` before."""
-    mine = object()
-    if _said.setdefault(key, mine) is mine:  # atomic: two threads do not both say it
-        logger.warning("%s", message)
+def say_once(key: str, message: str, again_after: float = math.inf) -> None:
+    """Say the message, unless `key` was said before, `again_after` seconds ago at most.
+
+    Raises:
+        BaseException: What a filter of the app's own logging raises.
+    """
+    now = _clock.monotonic()
+    until = now + again_after
+    held = _said.setdefault(key, until)  # atomic: of two threads one says it
+    if held is not until:
+        if now < held:
+            return
+        _said[key] = until  # here both may: once in so many seconds is no promise
+    logger.warning("%s", message)
 
 
 def was_said(key: str) -> bool:
-    """Whether this process has said `key`."""
-    return key in _said
+    """Whether `key` was said, and is not to be said again yet."""
+    return key in _said and _clock.monotonic() < _said[key]
 
 
 def forget_said() -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, NoReturn, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+
+from ._frozen import FrozenDict
 
 JsonValue: TypeAlias = (
     "str | int | float | bool | None | tuple[JsonValue, ...] | Mapping[str, JsonValue]"
@@ -17,28 +19,6 @@ JsonValue: TypeAlias = (
 Status: TypeAlias = Literal["complete", "stopped", "cancelled", "error"]
 
 _Record = TypeVar("_Record", bound="Record")
-
-
-class FrozenDict(dict[str, Any]):
-    """A dictionary that says what it was given, for ever."""
-
-    __slots__ = ()
-
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
-        message = "a record cannot be changed; copy it with dict(...)"
-        raise TypeError(message)
-
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    clear = pop = popitem = setdefault = update = _refuse
-
-    def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[str, Any]]]:
-        return FrozenDict, (dict(self),)
-
-    def __copy__(self) -> FrozenDict:
-        return self
-
-    def __deepcopy__(self, memo: object) -> FrozenDict:
-        return self
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,23 +16,27 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _clock, _notices
+from ._configuration import settings_from
+from ._ledger import ledger
 from ._record import Record
-from ._settings import LOCAL, Destination, Settings, settings_from
-from ._stats import FlushReport, Stats, ledger
+from ._settings import LOCAL, Configuration, Destination, Settings
+from ._stats import FlushReport, Stats
 from .delivery import _delivery
 from .delivery._delivery import deliveries
 from .delivery._sender import Flush
 from .pipeline._pipeline import accept as take_through_pipeline
-from .scope._current import before_first_open
+from .scope._current import before_first_open, prepare
 from .scope._scope import Scope
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _EXIT_SECONDS = 1.0  # the most that delivery may hold up the end of a program
 _POLL_SECONDS = 0.01
 
-when_installed: list[Callable[[], object]] = []
 when_settling: list[Callable[[], None]] = []
 when_forked: list[Callable[[], object]] = []
 
@@ -74,7 +78,7 @@ def settings_with(**given: Any) -> Settings | None:
     return dataclasses.replace(settings(), **{name: getattr(own, name) for name in names})
 
 
-def configure(**arguments: Any) -> Settings:
+def configure(**arguments: Unpack[Configuration]) -> Settings:
     """Say where records go and how they are treated, from here on.
 
     Takes the fields of `Settings`, and `client=`, an official `Trubrics` object whose key
@@ -91,10 +95,12 @@ def configure(**arguments: Any) -> Settings:
     _notices.forget_said()
     _settings = new
     ledger.strict = new.strict
+    if new.capture == "all":
+        prepare()  # no scope need ever open
     return new
 
 
-def install() -> None:
+def install(watch_for_langchain: Callable[[], object]) -> None:
     """Let LangChain know of us, once: called by the first scope, or the first handler."""
     global _is_installed
     if _is_installed:
@@ -102,8 +108,7 @@ def install() -> None:
     with _installing:
         if _is_installed:
             return
-        for do in when_installed:
-            do()
+        watch_for_langchain()
         atexit.register(_at_exit)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
@@ -302,5 +307,4 @@ def _after_fork_in_child() -> None:
         do()
 
 
-before_first_open.append(install)
 _delivery.front = sys.modules[__name__]

@@ -1,8 +1,4 @@
-"""Where records go and how they are treated; from arguments, then the environment.
-
-A setting out of bounds is an error where somebody wrote it, and a notice with the default
-where the environment did: a deployment's typo must not take the app down.
-"""
+"""Where records go and how they are treated: `Settings`, and what `configure` takes."""
 
 from __future__ import annotations
 
@@ -10,13 +6,11 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, TypedDict
 from urllib.parse import urlsplit
 
-from . import _notices
 from ._record import Record
-from .errors import ConfigurationError
 
 DEFAULT_HOST = "https://app.trubrics.com/api/ingestion"  # the official client's default
 PLATFORM_HOST = "https://firestore.googleapis.com"
@@ -105,199 +99,39 @@ class Settings:
         return LOCAL
 
 
-def settings_from(
-    arguments: Mapping[str, Any], environment: Mapping[str, str] | None = None
-) -> Settings:
-    """Return the settings that the arguments give, and the environment where they do not.
+class Configuration(TypedDict, total=False):
+    """What `configure` takes by keyword; None is not given.
 
-    Args:
-        arguments: What `configure` was called with; None counts as not given.
-        environment: Default: `os.environ`, read now.
-
-    Raises:
-        ConfigurationError: An argument is unknown, of the wrong type or out of bounds.
+    Numbers and truths may be given as text, read as the environment's is.
     """
-    environment = os.environ if environment is None else environment
-    unknown = arguments.keys() - _CHECKS.keys() - {"client"}
-    if unknown:
-        message = (
-            f"{sorted(unknown)[0]!r} is no setting; there are {', '.join(sorted(_CHECKS))}"
-        )
-        raise ConfigurationError(message)
-    values: dict[str, Any] = {}
-    for name, (variable, check) in _CHECKS.items():
-        given = arguments.get(name)
-        text = environment.get(variable) if variable else None
-        if given is not None:
-            values[name] = check(name, given)
-        elif variable and text is not None and (text or name in _EMPTY_IS_SAID):
-            value = _from_environment(name, variable, text, check)
-            if value is not None:
-                values[name] = value
-    _take_client(arguments.get("client"), values)
-    return Settings(**values)
+
+    api_key: str | None
+    host: str | None
+    email: str | None
+    password: str | None
+    project: str | None
+    account: str | None
+    client: object
+    enabled: bool | None
+    spool_dir: str | os.PathLike[str] | None
+    spool_max_bytes: int | None
+    keep_delivered: float | None
+    flush_interval: float | None
+    batch_size: int | None
+    sample_rate: float | None
+    capture_content: bool | None
+    max_text_length: int | None
+    log_messages: bool | None
+    console: bool | None
+    anonymous_user: str | None
+    environment: str | None
+    strict: bool | None
+    capture: Literal["scoped", "all"] | None
+    redact: Redactor | Iterable[Redactor] | None
+    before_send: BeforeSend | None
+    on_error: OnError | None
 
 
 def fingerprint(secret: str) -> str:
     """Return twelve characters that tell two secrets apart and give neither away."""
     return hashlib.sha256(secret.encode()).hexdigest()[:12]
-
-
-def _take_client(client: Any, values: dict[str, Any]) -> None:
-    """Take key and host of an official client of the app; its thread is left alone."""
-    if client is None:
-        return
-    api_key, host = getattr(client, "api_key", None), getattr(client, "host", None)
-    if not (isinstance(api_key, str) and isinstance(host, str)):
-        message = f"client={type(client).__name__} is no trubrics.Trubrics; give api_key="
-        raise ConfigurationError(message)
-    values.update(api_key=_key("api_key", api_key), host=_host("host", host))
-
-
-_Check = Callable[[str, Any], Any]
-
-
-def _from_environment(name: str, variable: str, text: str, check: _Check) -> Any:
-    try:
-        return check(name, text)
-    except ConfigurationError as error:
-        _notices.say_once(variable, f"the environment's {variable} is not used: {error}")
-        return None
-
-
-def _refuse(name: str, value: object, remedy: str) -> ConfigurationError:
-    return ConfigurationError(f"{name}={value!r} cannot be used; {remedy}")
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise _refuse(name, value, "give a str")
-    return value
-
-
-def _secret(name: str, value: Any) -> str:
-    # A secret that is mounted as a file ends in a newline.
-    secret = value.strip() if isinstance(value, str) else ""
-    if not secret or not secret.isprintable():
-        message = f"{name} is no usable text ({type(value).__name__}); give a str"
-        raise ConfigurationError(message)
-    return secret
-
-
-def _key(name: str, value: Any) -> str:
-    key = _secret(name, value)
-    if not key.isascii():  # it travels in a header
-        message = f"{name} holds characters that no key has; copy it again"
-        raise ConfigurationError(message)
-    return key
-
-
-def _host(name: str, value: Any) -> str:
-    if isinstance(value, str) and "@" in value:
-        message = f"{name} holds a password; give it without, and the key as api_key"
-        raise ConfigurationError(message)
-    try:
-        parts = urlsplit(_text(name, value))
-        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # no str, or brackets, or a port, that are none
-        is_usable = False
-    if not is_usable:
-        # Not shown: it may be a key that was put into the wrong place.
-        message = f"{name} is no http or https URL; give one such as {DEFAULT_HOST}"
-        raise ConfigurationError(message)
-    return str(value).rstrip("/")
-
-
-def _truth(name: str, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in _TRUTHS:
-        return _TRUTHS[value.lower()]
-    raise _refuse(name, value, "give True or False")
-
-
-_TRUTHS = {
-    **dict.fromkeys(("1", "true", "yes", "on"), True),
-    **dict.fromkeys(("0", "false", "no", "off"), False),
-}
-
-
-def _number(kind: type[int] | type[float], lowest: float, highest: float) -> _Check:
-    def check(name: str, value: Any) -> float:
-        try:
-            if isinstance(value, bool):
-                raise TypeError
-            number = kind(value)
-        except (TypeError, ValueError, OverflowError):
-            raise _refuse(name, value, f"give a {kind.__name__}") from None
-        if not lowest <= number <= highest:
-            remedy = f"it must be from {lowest:,} to {highest:,}"
-            raise _refuse(name, value, remedy)
-        return number
-
-    return check
-
-
-def _one_of(*allowed: str) -> _Check:
-    def check(name: str, value: Any) -> str:
-        if value not in allowed:
-            remedy = f"give {' or '.join(map(repr, allowed))}"
-            raise _refuse(name, value, remedy)
-        return str(value)
-
-    return check
-
-
-def _function(name: str, value: Any) -> Callable[..., Any]:
-    if not callable(value):
-        raise _refuse(name, value, "give a callable")
-    return value  # type: ignore[no-any-return] # narrowed to a callable of anything
-
-
-def _functions(name: str, value: Any) -> tuple[Callable[..., Any], ...]:
-    if callable(value):
-        return (value,)
-    if not isinstance(value, Iterable):
-        raise _refuse(name, value, "give a callable, or several")
-    return tuple(_function(name, one) for one in value)
-
-
-def _path(name: str, value: Any) -> str:
-    if not isinstance(value, (str, os.PathLike)):
-        raise _refuse(name, value, "give a str or a Path")
-    return _text(name, os.fspath(value))
-
-
-def _trace(name: str) -> str:
-    return f"TRUBRICS_TRACE_{name}"
-
-
-_EMPTY_IS_SAID = ("anonymous_user",)  # any other variable that is empty is not set
-
-# Each setting: the variable that may give it, and what makes a value of what was given.
-_CHECKS: Mapping[str, tuple[str | None, _Check]] = {
-    "api_key": ("TRUBRICS_API_KEY", _key),
-    "host": ("TRUBRICS_HOST", _host),
-    "email": ("TRUBRICS_EMAIL", _secret),
-    "password": ("TRUBRICS_PASSWORD", _secret),
-    "project": ("TRUBRICS_PROJECT", _text),
-    "account": ("TRUBRICS_ACCOUNT", _text),
-    "enabled": (_trace("ENABLED"), _truth),
-    "spool_dir": (_trace("SPOOL_DIR"), _path),
-    "spool_max_bytes": (_trace("SPOOL_MAX_BYTES"), _number(int, MIB, 2**50)),
-    "keep_delivered": (_trace("KEEP_DELIVERED"), _number(float, 0, 3650 * DAY_SECONDS)),
-    "flush_interval": (_trace("FLUSH_INTERVAL"), _number(float, 0.1, 3600)),
-    "batch_size": (_trace("BATCH_SIZE"), _number(int, 1, 100)),
-    "sample_rate": (_trace("SAMPLE_RATE"), _number(float, 0, 1)),
-    "capture_content": (_trace("CAPTURE_CONTENT"), _truth),
-    "max_text_length": (_trace("MAX_TEXT_LENGTH"), _number(int, 1, 2**24)),
-    "log_messages": (_trace("LOG_MESSAGES"), _truth),
-    "console": (_trace("CONSOLE"), _truth),
-    "anonymous_user": (_trace("ANONYMOUS_USER"), _text),
-    "environment": (_trace("ENVIRONMENT"), _text),
-    "strict": (_trace("STRICT"), _truth),
-    "capture": (None, _one_of("scoped", "all")),
-    "redact": (None, _functions),
-    "before_send": (None, _function),
-    "on_error": (None, _function),
-}

@@ -11,6 +11,8 @@ that happens to a record is ever raised into the app, unless it asked for strict
 
 from __future__ import annotations
 
+from asyncio import CancelledError
+
 __all__ = ["ConfigurationError", "SpoolError", "TelemetryError", "TrubricsTraceError"]
 
 
@@ -32,3 +34,13 @@ class TelemetryError(TrubricsTraceError):
 
 class SpoolError(TrubricsTraceError):
     """A spool that a command was pointed at and cannot use."""
+
+
+# What passes through every guard of ours: the user's own wish to stop, and strict mode.
+PASSING = (
+    KeyboardInterrupt,
+    SystemExit,
+    GeneratorExit,
+    CancelledError,
+    TelemetryError,
+)

@@ -12,7 +12,8 @@ import pytest
 from tests.delivery.parts import wait_until
 from tests.delivery.servers import answer, serve_raw, unused_url
 from trubrics_trace import aflush, configure, flush, shutdown, stats, track_event
-from trubrics_trace._settings import LOCAL, Destination, settings_from
+from trubrics_trace._configuration import settings_from
+from trubrics_trace._settings import LOCAL, Destination
 from trubrics_trace.delivery._census import take_census
 from trubrics_trace.delivery._delivery import Deliveries, spool_at
 from trubrics_trace.testing import IngestionServer

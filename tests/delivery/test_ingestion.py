@@ -18,7 +18,8 @@ from trubrics.enums import IngestionEndpoints  # type: ignore[import-untyped]
 from tests.delivery.parts import record
 from tests.delivery.servers import answer, serve_raw, unused_url
 from trubrics_trace import EventRecord, FeedbackRecord, PromptRecord, Record
-from trubrics_trace._record import FrozenDict, TrackedRecord, record_from_dict
+from trubrics_trace._frozen import FrozenDict
+from trubrics_trace._record import TrackedRecord, record_from_dict
 from trubrics_trace._settings import DEFAULT_HOST
 from trubrics_trace.delivery import _ingestion
 from trubrics_trace.delivery._http import Answer

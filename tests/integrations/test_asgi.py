@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import http.client
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables.config import var_child_runnable_config
 
 from trubrics_trace import PromptRecord, Scope, current_scope, errors, stats, trubrics_scope
 from trubrics_trace.integrations.asgi import TrubricsMiddleware, cookie, header
@@ -334,3 +336,39 @@ def test_cookie(lines: list[bytes], expected: str | None) -> None:
     """A cookie that is absent, or says two things, names nobody."""
     headers = [(b"cookie", line) for line in lines]
     assert expected == cookie("user")({"headers": headers})
+
+
+def test_request_collected_half_done() -> None:
+    """A request that is given up in another context disturbs nothing that is there."""
+
+    async def receive_never() -> Message:
+        await asyncio.sleep(0)  # a bare step: it needs no loop
+        raise AssertionError
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await receive()
+
+    door = TrubricsMiddleware(app, user_id="alice")
+    request: Any = door(http_connection(), receive_never, _send_nothing)
+    chain = RunnableLambda(lambda _: contextvars.copy_context())
+    chain.invoke("").run(request.send, None)
+
+    def give_up(_: str) -> None:
+        run, scope = var_child_runnable_config.get(), current_scope()
+        request.close()
+        assert run is var_child_runnable_config.get()
+        assert scope is current_scope()
+
+    with trubrics_scope(user_id="bob"):
+        RunnableLambda(give_up).invoke("")
+
+
+async def _send_nothing(message: Message) -> None:
+    pass
+
+
+def test_repr() -> None:
+    """The middleware says who asks, and not what the metadata holds."""
+    door = TrubricsMiddleware(ask, user_id="alice", plan="a-secret")
+
+    assert "TrubricsMiddleware(user_id='alice', plan=...)" == repr(door)

@@ -204,3 +204,30 @@ def test_wrong_settings(trubrics: object, message: str) -> None:
         pytest.raises(errors.ConfigurationError, match=message),
     ):
         TrubricsMiddleware(lambda request: HttpResponse())
+
+
+def test_nothing_to_ask() -> None:
+    """Without callables an async request is answered in the loop, with no thread's help."""
+    scopes: list[Scope | None] = []
+
+    async def get_response(request: HttpRequest) -> HttpResponse:
+        scopes.append(current_scope())
+        return HttpResponse()
+
+    with override_settings(TRUBRICS={"user_id": "alice", "tags": ["site"]}):
+        door = TrubricsMiddleware(get_response)
+    answering: Any = door(RequestFactory().get("/"))
+    with pytest.raises(StopIteration):  # with the first step, outside any loop
+        answering.send(None)
+
+    [scope] = scopes
+    assert scope is not None
+    assert ("alice", ("site",), False) == (scope.user_id, scope.tags, scope.is_open)
+
+
+def test_repr() -> None:
+    """The middleware says who asks, and not what the metadata holds."""
+    with override_settings(TRUBRICS={"user_id": "alice", "plan": "a-secret"}):
+        door = TrubricsMiddleware(lambda request: HttpResponse())
+
+    assert "TrubricsMiddleware(user_id='alice', plan=...)" == repr(door)

@@ -170,3 +170,10 @@ def test_callable_that_takes_something() -> None:
     """A callable that takes an argument is refused where it is given."""
     with pytest.raises(errors.ConfigurationError, match="no arguments"):
         Trubrics(user_id=lambda request: "alice")
+
+
+def test_repr() -> None:
+    """The extension says who asks, and not what the metadata holds."""
+    trubrics = Trubrics(user_id="alice", plan="a-secret")
+
+    assert "Trubrics(user_id='alice', plan=...)" == repr(trubrics)

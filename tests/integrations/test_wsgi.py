@@ -162,3 +162,29 @@ def test_callable_that_takes_nothing() -> None:
     """A callable that does not take the environ is refused where it is given."""
     with pytest.raises(errors.ConfigurationError, match="the environ"):
         TrubricsWSGIMiddleware(answer, user_id=lambda: "alice")
+
+
+def test_body_without_close() -> None:
+    """A body that cannot be closed is none the worse, and the server closes its scope."""
+    scopes: list[Scope | None] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        scopes.append(current_scope())
+        return iter([b"4", b"2"])
+
+    served: Any = by_hand(traced(app))
+    [scope] = scopes
+    assert scope is not None
+    assert b"42" == b"".join(served)
+    assert scope.is_open
+
+    served.close()
+
+    assert not scope.is_open
+
+
+def test_repr() -> None:
+    """The middleware says who asks, and not what the metadata holds."""
+    door = TrubricsWSGIMiddleware(answer, user_id="alice", plan="a-secret")
+
+    assert "TrubricsWSGIMiddleware(user_id='alice', plan=...)" == repr(door)

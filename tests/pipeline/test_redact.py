@@ -24,7 +24,7 @@ from trubrics_trace import (
     errors,
     stats,
 )
-from trubrics_trace._record import FrozenDict
+from trubrics_trace._frozen import FrozenDict
 from trubrics_trace.pipeline._pipeline import line_of
 from trubrics_trace.pipeline._redact import (
     MASK,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trubrics_trace import configure, current_scope, stats, trubrics_scope
-from trubrics_trace._record import FrozenDict
+from trubrics_trace._frozen import FrozenDict
 from trubrics_trace.errors import TelemetryError
 from trubrics_trace.scope._attributes import (
     IDENTITY_NAMES,

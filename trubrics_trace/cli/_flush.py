@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 from .. import _clock
-from .._settings import LOCAL, Destination, Settings, settings_from
+from .._configuration import settings_from
+from .._settings import LOCAL, Destination, Settings
 from .._stats import FlushReport
 from ..delivery._census import take_census
 from ..delivery._delivery import spool_at, transport_to

@@ -14,7 +14,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from .._settings import settings_from
+from .._configuration import settings_from
 from ..delivery._census import Census, take_census
 from ..delivery._directory import existing_root
 

@@ -9,21 +9,77 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable
-from typing import Any
-
-from trubrics import Trubrics
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from .. import _clock
-from .._record import FrozenDict, TrackedRecord
+from .._frozen import FrozenDict
+from .._record import TrackedRecord
 from .._settings import Settings
 from .._stats import FlushReport
-from ..pipeline._pipeline import attempt
+from ..pipeline._guard import attempt
+from ..scope._current import prepare
 from . import _delivery
+
+if TYPE_CHECKING:
+    import logging
+    from datetime import datetime
+
+    from typing_extensions import Unpack
+
+    class Trubrics:
+        """The client's words, which ships no types; held against its own by a test."""
+
+        api_key: str
+        host: str
+
+        def __init__(
+            self,
+            api_key: str,
+            host: str = ...,
+            flush_interval: float = ...,
+            flush_batch_size: int = ...,
+            flush_periodic_check: float = ...,
+            logger: logging.Logger = ...,
+        ) -> None: ...
+
+        def track(
+            self,
+            user_id: str,
+            event: str,
+            properties: dict[str, Any] | None = None,
+            timestamp: datetime | None = None,
+        ) -> None:
+            """Track an event."""
+
+        def track_llm(
+            self,
+            user_id: str,
+            prompt: str,
+            generation: str,
+            prompt_event_name: str = "Prompt",
+            generation_event_name: str = "Generation",
+            assistant_id: str | None = None,
+            properties: dict[str, Any] | None = None,
+            timestamp: datetime | None = None,
+            latency: float | None = None,
+            thread_id: str | None = None,
+        ) -> None:
+            """Track a prompt and its generation; `latency` is seconds."""
+
+    class ClientOptions(TypedDict, total=False):
+        """What else the client takes; its thread, which these are for, is not started."""
+
+        flush_interval: float
+        flush_batch_size: int
+        flush_periodic_check: float
+        logger: logging.Logger
+else:
+    from trubrics import Trubrics
 
 _ENDPOINTS = {"event": "publish_events", "llm_event": "publish_llm_events"}
 
 
-class DurableTrubrics(Trubrics):  # type: ignore[misc] # the client is untyped
+class DurableTrubrics(Trubrics):
     """The official client, whose events wait on disk and not in a list.
 
     Takes what `Trubrics` takes; `api_key` and `host` default to what `configure` said,
@@ -36,17 +92,20 @@ class DurableTrubrics(Trubrics):  # type: ignore[misc] # the client is untyped
     """
 
     def __init__(
-        self, api_key: str | None = None, host: str | None = None, **options: Any
+        self,
+        api_key: str | None = None,
+        host: str | None = None,
+        **options: Unpack[ClientOptions],
     ) -> None:
+        prepare()
         self._said = {"api_key": api_key, "host": host}
         settings = self._settings()
         super().__init__(api_key=settings.api_key or "", host=settings.host, **options)
-        self.queue = _SpoolingQueue(
+        self.queue: list[Any] = _SpoolingQueue(
             lambda event: attempt("tracked_failed", self._keep, event)
         )
         # The spool has its own; a forked child might inherit this one locked, for ever.
         self._lock = contextlib.nullcontext()
-        _delivery.front.install()
 
     def flush(self, timeout: float = 5.0) -> FlushReport:
         """Send what was tracked before this call; wait at most `timeout` seconds."""

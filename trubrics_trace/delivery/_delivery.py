@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from .. import _clock, _notices
+from .. import _clock
+from .._ledger import ledger
 from .._record import Record
 from .._settings import DAY_SECONDS, LOCAL, MIB, Destination, Settings
 from .._stats import FlushReport, Stats
@@ -28,9 +29,6 @@ class Front(Protocol):
 
     def settings_with(self, **given: Any) -> Settings | None:
         """Return what holds, with these credentials; None where none are given."""
-
-    def install(self) -> None:
-        """Be there for exit and fork."""
 
     def accept(
         self, record: Record, scope: None = None, recipients: Sequence[Settings] = ()
@@ -174,7 +172,7 @@ def transport_to(destination: Destination, settings: Settings) -> Transport | No
 
         return PlatformTransport(settings.email, settings.password, settings.project)
     if settings.destination == LOCAL:  # else it is nobody's records that stay, as asked
-        _notices.say_once(
+        ledger.say(
             "no_credentials",
             "no credentials are set, so records stay on this machine; set "
             "TRUBRICS_API_KEY to send them, `trubrics-trace status` shows them",

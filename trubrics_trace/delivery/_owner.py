@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from .._stats import ledger
+from .._ledger import ledger
 from ._directory import make_private
 from ._segment import Segment
 

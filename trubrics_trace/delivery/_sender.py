@@ -18,11 +18,12 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Protocol, TypeAlias
 
-from .. import _clock, _notices
+from .. import _clock
+from .._ledger import GUARD_SECONDS, ledger
 from .._record import Record, record_from_dict
 from .._settings import OnError
-from .._stats import FlushReport, Stats, ledger
-from ..scope._arguments import PASSING
+from .._stats import FlushReport, Stats
+from ..errors import PASSING
 from ._segment import Entry
 from ._spool import Spool
 
@@ -128,7 +129,7 @@ class Sender:
             try:
                 thread.start()
             except RuntimeError:  # the interpreter is ending, or has no threads
-                _notices.say_once(
+                ledger.say(
                     "no_thread",
                     "no thread can start here, so records stay on disk; the next "
                     "process sends them, or `trubrics-trace flush`",
@@ -180,11 +181,11 @@ class Sender:
             raise
         except BaseException as error:
             self._fail(Retry(f"{type(error).__name__} in the sender"))
-            ledger.note("sender_failed")
-            _notices.say_once(
+            ledger.fault(
                 "sender_failed",
                 f"the sender met a {type(error).__name__}; it keeps every record and "
-                "goes on",
+                "tries again, please report this",
+                again_after=GUARD_SECONDS,
             )
 
     def _wait(self) -> None:
@@ -250,7 +251,7 @@ class Sender:
 
     def _reject(self, entry: Entry, record: Record, why: str) -> None:
         self._spool.settle_rejected(entry, why)
-        _notices.say_once(
+        ledger.say(
             "rejected",
             f"a record was refused ({why}) and set aside; `trubrics-trace status` "
             "counts them",
@@ -274,7 +275,7 @@ class Sender:
         self._asked_until = now + outcome.after_seconds
         self._not_before = max(self._asked_until, now + self._jitter(0.0, ceiling))
         if outcome.is_refused_key:
-            _notices.say_once(
+            ledger.say(
                 f"refused_key {self._label}",
                 f"Trubrics refuses the credentials of {self._label} ({outcome.why}); "
                 "every record is kept, and sent once they are accepted",

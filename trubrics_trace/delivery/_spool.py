@@ -22,7 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import _clock
-from .._stats import Stats, ledger
+from .._ledger import ledger
+from .._stats import Stats
 from ._owner import Owned, new_owner, orphans, release
 from ._segment import Entry, Segment, is_settled
 

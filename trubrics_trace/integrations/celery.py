@@ -13,8 +13,8 @@ from typing import Any
 
 from celery import Celery, Task, signals
 
-from .._record import FrozenDict
-from .._stats import ledger
+from .._frozen import FrozenDict
+from .._ledger import ledger
 from ..scope._attributes import (
     IDENTITY_NAMES,
     NOT_GIVEN,

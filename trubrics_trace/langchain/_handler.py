@@ -8,16 +8,16 @@ since the start; `on_llm_end` and `on_llm_error` run in a task of their own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks.base import BaseCallbackHandler
 
 from .. import _notices, _runtime
+from .._ledger import ledger
 from .._settings import Settings
-from .._stats import ledger
-from ..pipeline._pipeline import attempt
+from ..pipeline._guard import attempt
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
 from ..scope._attributes import (
     NOT_GIVEN,
@@ -25,7 +25,7 @@ from ..scope._attributes import (
     merge,
     without_identity,
 )
-from ..scope._current import scope_was_opened_here
+from ..scope._current import prepare, scope_was_opened_here
 from ..scope._scope import Scope
 from ._config import config_attributes
 from ._inline import is_somebody_skipped
@@ -97,7 +97,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         self._settings = _runtime.settings_with(**self._given)  # refused here, if at all
         self._settled_on: Settings | None = _runtime.settings()
         self._is_hooks_own = False
-        _runtime.install()
+        prepare()
 
     @classmethod
     def for_hook(cls) -> TrubricsCallbackHandler:
@@ -219,9 +219,12 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         turns.end_run(run_id)
 
     # A tool or a retriever is a live run like a chain; only its input is of another type.
-    on_tool_start = on_retriever_start = on_chain_start  # type: ignore[assignment]
-    on_tool_end = on_retriever_end = on_chain_end  # type: ignore[assignment]
-    on_tool_error = on_retriever_error = on_chain_error
+    on_tool_start: Callable[..., None] = on_chain_start
+    on_tool_end: Callable[..., None] = on_chain_end
+    on_tool_error: Callable[..., None] = on_chain_error
+    on_retriever_start: Callable[..., None] = on_chain_start
+    on_retriever_end: Callable[..., None] = on_chain_end
+    on_retriever_error: Callable[..., None] = on_chain_error
 
     def __repr__(self) -> str:
         return f"<TrubricsCallbackHandler {self._recipe!r}>".replace(" >", ">")

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from .. import _runtime
-from ..pipeline._pipeline import attempt
+from ..pipeline._guard import attempt
 from ..scope._current import after_leave, scope_was_opened_here
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from .._record import FrozenDict
+from .._frozen import FrozenDict
 from ..pipeline._redact import media_note
 
 _ROLES = {

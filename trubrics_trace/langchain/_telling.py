@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from .. import _clock, _notices, _runtime
-from .._record import FrozenDict, PromptRecord, Status
-from .._stats import ledger
+from .._frozen import FrozenDict
+from .._ledger import ledger
+from .._record import PromptRecord, Status
 from ..pipeline._redact import told_by_itself
 from ..scope._attributes import NOT_GIVEN, Attributes, union
 from ..scope._scope import Scope
@@ -80,7 +81,7 @@ def notice_user(attributes: Attributes) -> None:
     elif attributes.user_id is None:  # on purpose: told, and no fault where it is strict
         ledger.note("without_user")
         if not _notices.was_said("without_user"):
-            _notices.say_once("without_user", _without_user())
+            ledger.say("without_user", _without_user())
 
 
 def _without_user() -> str:

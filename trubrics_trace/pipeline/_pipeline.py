@@ -9,33 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
-from typing import Any, TypeVar
 
+from .._ledger import ledger
 from .._record import PromptRecord, Record
 from .._settings import Settings
-from .._stats import ledger
-from ..scope._arguments import PASSING
+from ._guard import attempt
 from ._log import log, print_line
 from ._redact import prepare
-
-_T = TypeVar("_T")
-
-# What is missing where a step fails, and what to do.
-_LOST = {
-    "before_send_failed": "a record was not kept; mend what before_send= was given",
-    "callback_failed": "a model call was not recorded; please report this",
-    "console_failed": "a record was not printed; mend stderr, or leave console=True out",
-    "follow_failed": "what a traced function returned was not followed; its own scope "
-    "closed, so carry the work with carry_scope(...)",
-    "hook_failed": "scopes record nothing with this version of langchain-core; pass "
-    "TrubricsCallbackHandler() as a callback, or install a version that is supported",
-    "log_failed": "a record was not logged; mend the app's own structlog configuration",
-    "record_failed": "a record was not kept; please report this",
-    "spool_failed": "a record was not kept; please report this",
-    "tracked_failed": "an event was not kept; please report this",
-}
 
 # Takes a record and its line, and keeps them: a spool, or a test's list.
 Keep = Callable[[Record, bytes], object]
@@ -64,23 +45,6 @@ def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
         return None
     attempt("spool_failed", keep, prepared, line)
     return prepared
-
-
-def attempt(reason: str, step: Callable[..., _T], *args: Any, **kwargs: Any) -> _T | None:
-    """Run one step of telemetry, whose failure is counted and never the app's.
-
-    The guard of the pipeline, and of LangChain's callbacks, which end in it.
-    """
-    try:
-        return step(*args, **kwargs)
-    except PASSING:
-        raise
-    except BaseException as error:
-        lost = _LOST.get(reason, "a record may be missing")
-        ledger.fault(
-            reason, f"{lost}, because of a {type(error).__name__} at {_where(error)}"
-        )
-        return None
 
 
 def line_of(record: Record) -> bytes:
@@ -114,14 +78,3 @@ def _ask_before_send(record: Record, settings: Settings) -> Record | None:
         return answer
     ledger.skip("before_send" if answer is refused else "before_send_failed")
     return None
-
-
-def _where(error: BaseException) -> str:
-    """Return where it was raised; what it says might be a prompt, so that is left out."""
-    trace = error.__traceback__
-    if trace is None:
-        return "an unknown place"
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    name = os.path.basename(trace.tb_frame.f_code.co_filename)
-    return f"{name}:{trace.tb_lineno}"

@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import date, datetime, time
 from typing import Any, TypeVar
 
+from .._frozen import FrozenDict
+from .._ledger import GUARD_SECONDS, ledger
 from .._record import (
     EventRecord,
     FeedbackRecord,
-    FrozenDict,
     PromptRecord,
     Record,
     TrackedRecord,
 )
 from .._settings import Redactor, Settings
-from .._stats import ledger
-from ..scope._arguments import PASSING
+from ..errors import PASSING
 from ..scope._parameters import place_of
 
 MASK = "[masked]"
@@ -290,5 +290,6 @@ def _foreign(reason: str, function: Callable[[Any], Any], value: Any) -> Any:
             reason,
             f"{place_of(function)} raised {type(error).__name__} over a "
             f"{type(value).__name__}; what it was given is left out of the record",
+            again_after=GUARD_SECONDS,
         )
         return None

@@ -6,15 +6,14 @@ reaches the caller.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from .._stats import ledger
-from ..errors import TelemetryError
+from .._ledger import GUARD_SECONDS, ledger
+from ..errors import PASSING
 from ._attributes import (
     IDENTITY_NAMES,
     NOBODY,
@@ -33,15 +32,6 @@ from ._parameters import (
     is_read,
     place_of,
     plain_read,
-)
-
-# What passes through every guard of ours: the user's own wish to stop, and strict mode.
-PASSING = (
-    KeyboardInterrupt,
-    SystemExit,
-    GeneratorExit,
-    asyncio.CancelledError,
-    TelemetryError,
 )
 
 # What the keywords of the vocabulary take, wherever they stand.
@@ -178,6 +168,7 @@ class _Guard:
             f"{self._name}_failed",
             f"{self._name}={place_of(self._reader)} raised "
             f"{type(exception).__name__}; mend it, until then it names nobody",
+            again_after=GUARD_SECONDS,
         )
         return True
 

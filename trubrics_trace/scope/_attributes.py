@@ -15,8 +15,8 @@ from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 from .. import _notices
-from .._record import FrozenDict
-from .._stats import ledger
+from .._frozen import FrozenDict
+from .._ledger import ledger
 
 
 class NotGiven(enum.Enum):

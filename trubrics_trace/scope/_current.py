@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from .. import _notices
-from .._stats import ledger
+from .._ledger import ledger
 from ._arguments import Identity, Metadata, Recipe, Tags, said
 from ._attributes import NOT_GIVEN, Attributes, NotGiven
 from ._scope import Scope
@@ -57,8 +57,7 @@ def open_scope(
     called: str | None = None,
 ) -> Scope:
     """Return a new open scope, current nowhere yet."""
-    for do in before_first_open:
-        do()
+    prepare()
     outer = current_scope()
     return Scope(
         own,
@@ -121,9 +120,15 @@ def end_step(step: Token[Scope | None], inside: Scope | None) -> Scope | None:
     return left
 
 
+def prepare() -> None:
+    """Make ready for records, once: the first scope, or handler, is about to be there."""
+    for do in before_first_open:
+        do()
+
+
 # The slot through which the runtime learns that somebody is asking. Emptied by whoever
-# fills it, once it has done its work: an open scope costs no call.
-before_first_open: list[Callable[[], None]] = []
+# fills it, once it has done its work.
+before_first_open: list[Callable[[], object]] = []
 
 # The slot for what is to be told at the latest when a scope closes.
 after_leave: list[Callable[[], None]] = []

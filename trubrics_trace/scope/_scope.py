@@ -52,15 +52,15 @@ class Scope:
     ) -> None:
         # What the work is called where nobody gave it a run_name.
         self.called: str | None = called or (parent.called if parent else None)
-        self.is_open = True
-        self.is_root = parent is None
+        self.is_open: bool = True
+        self.is_root: bool = parent is None
         self.last_record_id: str | None = None
-        self.opener = opener
+        self.opener: object = opener
         self.outer: Scope | None = None  # what its block stands in, while open
         self.consumer: Scope | None = None  # what its step stands in, while open
-        self.parent = parent
+        self.parent: Scope | None = parent
         self.is_enabled: bool = enabled and (parent is None or parent.is_enabled)
-        self.names_its_own_user = own.user_id is not NOT_GIVEN
+        self.names_its_own_user: bool = own.user_id is not NOT_GIVEN
         self._own = own
         self._epoch = _identify_epoch
         self._merged = self._read_through()

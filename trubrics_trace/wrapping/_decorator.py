@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar, overload
 import wrapt
 
 from ..errors import ConfigurationError
-from ..pipeline._pipeline import attempt
+from ..pipeline._guard import attempt
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
 from ..scope._attributes import NOT_GIVEN, NOTHING
 from ..scope._current import begin_step, end_step, enter, leave, open_scope, step_out

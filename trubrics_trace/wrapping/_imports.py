@@ -1,16 +1,21 @@
-"""Something done when a module has been imported, now if it already is."""
+"""What is installed when it is first needed: the runtime, and LangChain's hook."""
 
 from __future__ import annotations
 
 import wrapt
 
-from .. import _runtime
-from ..langchain import _hook
+from ..scope._current import before_first_open
 
 
-def watch_for_langchain() -> None:
-    """Register the hook with LangChain: now, or inside the app's own import of it."""
-    wrapt.register_post_import_hook(_hook.register, _hook.TRIGGER)
+def install() -> None:
+    """Install the runtime; the hook with it, or inside the app's own import of LangChain.
+
+    Loaded here and not above: what only decorates pays for no spool and no sender.
+    """
+    from .. import _runtime
+    from ..langchain import _hook
+
+    _runtime.install(lambda: wrapt.register_post_import_hook(_hook.register, _hook.TRIGGER))
 
 
-_runtime.when_installed.append(watch_for_langchain)
+before_first_open.append(install)

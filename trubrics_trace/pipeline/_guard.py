@@ -1,0 +1,57 @@
+"""The guard of the pipeline, and of all that ends in it: LangChain's callbacks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .._ledger import GUARD_SECONDS, ledger
+from ..errors import PASSING
+
+_T = TypeVar("_T")
+
+# What is missing where a step fails, and what to do.
+_LOST = {
+    "before_send_failed": "a record was not kept; mend what before_send= was given",
+    "callback_failed": "a model call was not recorded; please report this",
+    "console_failed": "a record was not printed; mend stderr, or leave console=True out",
+    "follow_failed": "what a traced function returned was not followed; its own scope "
+    "closed, so carry the work with carry_scope(...)",
+    "hook_failed": "scopes record nothing with this version of langchain-core; pass "
+    "TrubricsCallbackHandler() as a callback, or install a version that is supported",
+    "log_failed": "a record was not logged; mend the app's own structlog configuration",
+    "record_failed": "a record was not kept; please report this",
+    "spool_failed": "a record was not kept; please report this",
+    "tracked_failed": "an event was not kept; please report this",
+}
+
+
+def attempt(reason: str, step: Callable[..., _T], *args: Any, **kwargs: Any) -> _T | None:
+    """Run one step of telemetry, whose failure is counted and never the app's.
+
+    The guard of the pipeline, and of LangChain's callbacks, which end in it.
+    """
+    try:
+        return step(*args, **kwargs)
+    except PASSING:
+        raise
+    except BaseException as error:
+        lost = _LOST.get(reason, "a record may be missing")
+        ledger.fault(
+            reason,
+            f"{lost}, because of a {type(error).__name__} at {_where(error)}",
+            again_after=GUARD_SECONDS,
+        )
+        return None
+
+
+def _where(error: BaseException) -> str:
+    """Return where it was raised; what it says might be a prompt, so that is left out."""
+    trace = error.__traceback__
+    if trace is None:
+        return "an unknown place"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    name = os.path.basename(trace.tb_frame.f_code.co_filename)
+    return f"{name}:{trace.tb_lineno}"
