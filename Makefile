@@ -24,28 +24,41 @@ endif
 # One a second, while the rest of the line runs.
 DOTS := (while sleep 1; do printf .; done) & trap "kill $$!; echo" EXIT;
 
-export FAKE BREAK
+export FAKE BREAK COVER
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint matrix coverage clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo '  make demo FAKE=1 goes without the model, BREAK=user plants a wrong user'
 
 demo: $(VENV)/demo $(if $(FAKE),,$(VENV)/model)  ## six people chat, three counts must agree
 	@$(PYTHON) -m examples.chat
 
 test: $(VENV)/test  ## every test; no model, and no network beyond loopback
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m $(if $(COVER),coverage run -m )pytest $(ARGS)
 
-lint: $(VENV)/test $(VENV)/lint  ## ruff, and mypy in its strict mode
+lint: $(VENV)/test $(VENV)/lint  ## ruff, mypy in its strict mode, and pyright
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy trubrics_trace
+	$(PYTHON) -m mypy
+	@if node --version >/dev/null 2>&1; \
+	then $(PYTHON) -m pyright \
+	&& $(PYTHON) -m pyright --verifytypes trubrics_trace --ignoreexternal; \
+	else echo 'no node here, so pyright is left out'; fi
+
+# A version manager shows all its Pythons to nox only where it is asked to.
+matrix: $(VENV)/lint  ## what a version could break, on each Python that is here
+	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | paste -sd: -) \
+	$(PYTHON) -m nox --session versions --no-error-on-missing-interpreters $(NOX)
+
+coverage: $(VENV)/test  ## of all that ran with COVER=1, combined: 100 %
+	$(PYTHON) -m coverage combine --quiet
+	$(PYTHON) -m coverage report
 
 clean:  ## forget all that was fetched
-	rm -rf $(VENV) .cache
+	rm -rf $(VENV) .cache .nox .coverage*
 
 # This package, editable, with the dependency group that is called as the target.
 $(VENV)/demo $(VENV)/test $(VENV)/lint: $(VENV)/created pyproject.toml constraints.txt

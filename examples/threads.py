@@ -33,4 +33,5 @@ with capture_prompts() as records:
     summarise_all("bob")
 
 for user in ("alice", "bob"):
-    print(f"{user}: {sorted(r.generation for r in records if r.user_id == user)}")
+    answers = [record.generation or "" for record in records if record.user_id == user]
+    print(f"{user}: {sorted(answers)}")

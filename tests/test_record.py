@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trubrics_trace import EventRecord, FeedbackRecord, PromptRecord, Record, Settings
+from trubrics_trace._frozen import FrozenDict
 from trubrics_trace._record import (
-    FrozenDict,
     TrackedRecord,
     field_names,
     record_from_dict,

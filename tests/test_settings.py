@@ -172,7 +172,7 @@ def test_any_argument(name: str, value: Any) -> None:
 def test_unknown_argument() -> None:
     """A setting that there is not is an error that names those that there are."""
     with pytest.raises(errors.ConfigurationError, match=r"'api_ky' is no setting.*api_key"):
-        configure(api_ky="key")
+        configure(api_ky="key")  # type: ignore[call-arg] # that is the fault
 
 
 @pytest.mark.parametrize(

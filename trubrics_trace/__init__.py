@@ -10,6 +10,7 @@ client are imported when they are used.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import errors
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
     from .delivery._client import DurableTrubrics
     from .langchain._handler import TrubricsCallbackHandler
     from .scope._carry import carry_scope
+else:
+
+    def __getattr__(name: str) -> Any:  # hidden: a checker knows every name there is
+        if name not in _LAZY:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+        globals()[name] = value
+        return value
+
 
 __all__ = [
     "DurableTrubrics",
@@ -76,17 +87,6 @@ _LAZY = {
     "track_event": "_feedback",
     "track_feedback": "_feedback",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    from importlib import import_module
-
-    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    globals()[name] = value
-    return value
 
 
 def __dir__() -> list[str]:

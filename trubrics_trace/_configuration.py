@@ -31,9 +31,7 @@ def settings_from(
     environment = os.environ if environment is None else environment
     unknown = arguments.keys() - _CHECKS.keys() - {"client"}
     if unknown:
-        message = (
-            f"{sorted(unknown)[0]!r} is no setting; there are {', '.join(sorted(_CHECKS))}"
-        )
+        message = f"{min(unknown)!r} is no setting; there are {', '.join(sorted(_CHECKS))}"
         raise ConfigurationError(message)
     values: dict[str, Any] = {}
     for name, (variable, check) in _CHECKS.items():
@@ -128,16 +126,15 @@ _TRUTHS = {
 }
 
 
-def _number(kind: type[int] | type[float], lowest: float, highest: float) -> _Check:
+def _number(kind: type[int | float], lowest: float, highest: float) -> _Check:
     def check(name: str, value: Any) -> float:
         try:
-            if isinstance(value, bool):
-                raise TypeError
             number = kind(value)
-            if not isinstance(value, str) and number != value:
-                raise ValueError  # half a record is none
+            is_one = isinstance(value, str) or number == value  # half a record is none
         except (TypeError, ValueError, OverflowError):
-            raise _refuse(name, value, f"give a {kind.__name__}") from None
+            is_one = False
+        if not is_one or isinstance(value, bool):
+            raise _refuse(name, value, f"give a {kind.__name__}")
         if not lowest <= number <= highest:
             remedy = f"it must be from {lowest:,} to {highest:,}"
             raise _refuse(name, value, remedy)

@@ -23,7 +23,7 @@ _WHO = (*_IDENTITY, "metadata")
 
 
 def track_feedback(
-    score: float | str | bool,
+    score: float | str | bool,  # noqa: FBT001 - a thumb is one
     comment: str | None = None,
     *,
     record_id: str | None = None,

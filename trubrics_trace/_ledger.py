@@ -77,9 +77,8 @@ class Ledger:
         except BaseException as error:
             self._mark("noticed", "notice_failed")
             if self.strict:
-                kind = type(error).__name__
-                remedy = f"the app's own logging raised a {kind}; mend its filters"
-                raise TelemetryError("notice_failed", remedy) from error
+                said = f"the app's logging raised {type(error).__name__}; mend its filters"
+                raise TelemetryError("notice_failed", said) from error  # noqa: EM101
 
     def counts(self, group: str) -> dict[str, int]:
         """Return the sums of one group, by reason."""

@@ -56,7 +56,7 @@ def place_of_caller() -> str:
     Installed libraries are passed over as well, so that a model call made through
     LangChain is placed where the app made it. Where no frame is the app's: `unknown`.
     """
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as logging finds its caller
     while frame is not None:
         filename = frame.f_code.co_filename
         is_app = "site-packages" not in filename and not filename.startswith(_NOT_THE_APP)

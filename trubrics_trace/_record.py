@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from ._frozen import FrozenDict
 
@@ -17,8 +17,6 @@ JsonValue: TypeAlias = (
     "str | int | float | bool | None | tuple[JsonValue, ...] | Mapping[str, JsonValue]"
 )
 Status: TypeAlias = Literal["complete", "stopped", "cancelled", "error"]
-
-_Record = TypeVar("_Record", bound="Record")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

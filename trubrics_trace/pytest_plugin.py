@@ -1,4 +1,7 @@
-"""Fixtures `captured_prompts` and `trubrics_server`; LangChain is not loaded for them."""
+"""Fixtures: `captured_prompts`, `captured_records`, `trubrics_server`.
+
+Loaded with every pytest, so that nothing is imported here before a test asks for one.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from ._record import Record
+    from ._record import PromptRecord, Record
     from .testing import IngestionServer
 
 
 @pytest.fixture
-def captured_prompts() -> Iterator[list[Record]]:
-    """Yield a list of the test's records: no disk, no network, no thread."""
+def captured_prompts() -> Iterator[list[PromptRecord]]:
+    """Yield a list of the test's prompts: no disk, no network, no thread."""
     from .testing import capture_prompts
 
-    with capture_prompts() as records:
+    with capture_prompts() as prompts:
+        yield prompts
+
+
+@pytest.fixture
+def captured_records() -> Iterator[list[Record]]:
+    """Yield a list of the test's prompts, feedback and events, likewise."""
+    from .testing import capture_records
+
+    with capture_records() as records:
         yield records
 
 

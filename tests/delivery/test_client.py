@@ -16,7 +16,7 @@ from tests.delivery.test_ingestion import bodies_of
 from trubrics_trace import DurableTrubrics, Record, configure, errors, shutdown, stats
 from trubrics_trace._record import TrackedRecord
 from trubrics_trace.delivery._census import take_census
-from trubrics_trace.testing import IngestionServer, capture_prompts
+from trubrics_trace.testing import IngestionServer, capture_records
 
 WHEN = datetime(2026, 1, 2, 3, 4, 7, tzinfo=timezone.utc)
 
@@ -146,7 +146,7 @@ def test_values_that_json_cannot_say(
 def test_properties_that_are_none(client: DurableTrubrics) -> None:
     """Properties that are no dictionary cost that event, counted, and raise nothing."""
     before = stats().noticed.get("tracked_failed", 0)
-    client.track("alice", "Signed up", properties=5)
+    client.track("alice", "Signed up", properties=5)  # type: ignore[arg-type]
     assert stats().noticed["tracked_failed"] == before + 1
 
 
@@ -198,7 +198,7 @@ def test_switched_off() -> None:
 def test_captured() -> None:
     """In a test's capture what is tracked goes to its list, and nowhere else."""
     client = DurableTrubrics(api_key="test-key", host=unused_url())
-    with capture_prompts() as records:
+    with capture_records() as records:
         track_both(client)
     kinds: list[type[Record]] = [type(record) for record in records]
     assert kinds == [TrackedRecord, TrackedRecord]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.process.program import run_program
 from trubrics_trace.delivery._segment import (
     Progress,
     Segment,
@@ -146,7 +147,7 @@ def test_unreadable_progress_is_no_guess(path: Path) -> None:
 def test_torn_tail_is_cut_off(path: Path) -> None:
     """A last line that its killed writer left unfinished is cut off; the rest waits."""
     segment_with(path).close()
-    with open(path, "ab") as file:
+    with path.open("ab") as file:
         file.write(b'{"half')
     segment = Segment(path)
     assert segment.recover() == (3, len(b'{"half'))
@@ -199,3 +200,32 @@ def test_delete(path: Path) -> None:
     segment.delete()
     segment.delete()
     assert [] == list(path.parent.iterdir())
+
+
+def test_line_that_finds_half_a_place(path: Path, tmp_path: Path) -> None:
+    """A line that a full disk takes the half of is taken back whole, and said."""
+    program = """
+        import resource, sys
+        from pathlib import Path
+        from trubrics_trace.delivery._segment import Segment
+        segment = Segment(Path(sys.argv[1]), create=True)
+        segment.append(b"one\\n")
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6, hard))
+        try:
+            segment.append(b"two\\n")
+        except OSError as error:
+            print(error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        segment.append(b"three\\n")
+        """
+    ended = run_program(program, tmp_path, str(path))
+    assert "wrote 2 of 4 bytes\n" == ended.stdout, ended.stderr
+    assert b"one\nthree\n" == path.read_bytes()
+
+
+def test_lines_that_somebody_cut_off(path: Path) -> None:
+    """A segment that somebody made shorter gives what is left of it, and then ends."""
+    segment = segment_with(path)
+    os.truncate(path, len(b"one\ntw"))
+    assert [b"one\n"] == waiting(segment)

@@ -17,12 +17,16 @@ import uvicorn
 
 Serve = Callable[[Any], str]
 
+# What uvicorn runs on by itself, and what it runs on in production.
+LOOPS = [("asyncio", "h11"), ("uvloop", "httptools")]
 
-@pytest.fixture
-def serve_asgi() -> Iterator[Serve]:
+
+@pytest.fixture(params=LOOPS, ids="-".join)
+def serve_asgi(request: pytest.FixtureRequest) -> Iterator[Serve]:
     """Serve ASGI apps with uvicorn; each call gives the address of one more."""
+    loop, http = request.param
     with ExitStack() as servers:
-        yield lambda app: servers.enter_context(_uvicorn(app))
+        yield lambda app: servers.enter_context(_uvicorn(app, loop, http))
 
 
 @pytest.fixture
@@ -33,10 +37,15 @@ def serve_wsgi() -> Iterator[Serve]:
 
 
 @contextmanager
-def _uvicorn(app: Any) -> Iterator[str]:
+def _uvicorn(app: Any, loop: Any, http: Any) -> Iterator[str]:
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
+        app,
+        http=http,
+        lifespan="off",
+        log_level="warning",
+        loop=loop,
+        timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(

@@ -350,7 +350,7 @@ def test_request_collected_half_done() -> None:
 
     door = TrubricsMiddleware(app, user_id="alice")
     request: Any = door(http_connection(), receive_never, _send_nothing)
-    chain = RunnableLambda(lambda _: contextvars.copy_context())
+    chain: Any = RunnableLambda(lambda _: contextvars.copy_context())
     chain.invoke("").run(request.send, None)
 
     def give_up(_: str) -> None:

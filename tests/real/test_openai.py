@@ -36,13 +36,20 @@ class Server(NamedTuple):
 
     def chat(self, **options: Any) -> ChatOpenAI:
         """Return a chat model of this server."""
-        known = {"base_url": self.url, "api_key": "none", "max_retries": 0}
-        return ChatOpenAI(model=self.model, max_completion_tokens=12, **known | options)
+        known = self._known() | {"max_completion_tokens": 12}
+        return ChatOpenAI(**known | options)
 
     def completion(self, **options: Any) -> OpenAI:
         """Return a completion model of this server."""
-        known = {"base_url": self.url, "api_key": "none", "max_retries": 0}
-        return OpenAI(model=self.model, max_tokens=12, **known | options)
+        return OpenAI(**self._known() | {"max_tokens": 12} | options)
+
+    def _known(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "base_url": self.url,
+            "api_key": "none",
+            "max_retries": 0,
+        }
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +248,7 @@ def test_a_stream_left_early_is_stopped_and_keeps_its_text(
     with trubrics_scope(user_id="alice"):
         stream = llm.chat().stream(JOKE)
         read = [next(stream).content, next(stream).content]
-        stream.close()
+        stream.close()  # type: ignore[attr-defined] # it is a generator
 
     (record,) = captured_prompts
     assert "stopped" == record.status

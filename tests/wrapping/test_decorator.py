@@ -720,7 +720,7 @@ class TestGenerators:
                 yield user()
 
         async def ask() -> None:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             asked.append(user())
 
         async def main() -> list[str | None]:

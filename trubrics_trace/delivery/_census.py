@@ -84,7 +84,7 @@ def _started_at(line: bytes | None) -> list[str]:
 
 def _count_lines(path: Path) -> int:
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(65_536), b""))
     except OSError:
         return 0

@@ -103,9 +103,11 @@ def _read(response: requests.Response, deadline: float) -> bytes:
     for chunk in response.iter_content(65_536):
         content += chunk
         if len(content) > _MAX_ANSWER_BYTES:
-            raise requests.ConnectionError("the answer is too long")
+            message = "the answer is too long"
+            raise requests.ConnectionError(message)
         if _clock.monotonic() > deadline:
-            raise requests.Timeout("the answer takes too long")
+            message = "the answer takes too long"
+            raise requests.Timeout(message)
     return bytes(content)
 
 

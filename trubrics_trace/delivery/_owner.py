@@ -48,7 +48,8 @@ def new_owner(directory: Path) -> Owned:
         OSError: The disk refuses, or the directory is not ours alone.
     """
     if not make_private(directory):
-        raise OSError(f"{directory.name} is not ours alone")
+        message = f"{directory.name} is not ours alone"
+        raise OSError(message)
     while True:
         name = f"{time.time_ns():020d}-{os.getpid()}-{os.urandom(4).hex()}"
         lock_path = directory / f"{name}.lock"

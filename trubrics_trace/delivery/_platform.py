@@ -153,7 +153,7 @@ def document_of(record: Record) -> dict[str, Any]:
     raise TypeError(message)
 
 
-def value_of(value: Any) -> dict[str, Any]:
+def value_of(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - a table of types
     """Return a value in Firestore's own words, its type spelled out."""
     if value is None:
         return {"nullValue": None}

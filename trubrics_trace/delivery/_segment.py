@@ -84,7 +84,8 @@ class Segment:
         written = os.write(self._file, line)
         if written != len(line):  # full half-way: a torn line must not swallow the next
             os.ftruncate(self._file, self.size)
-            raise OSError(f"wrote {written} of {len(line)} bytes")
+            message = f"wrote {written} of {len(line)} bytes"
+            raise OSError(message)
         self.size += written
 
     def unsettled(self) -> Iterator[Entry]:

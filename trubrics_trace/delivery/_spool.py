@@ -196,7 +196,8 @@ class Spool:
     def _segment_for(self, size: int) -> Segment:
         if self._own is None:
             if self.directory is None:
-                raise OSError("no directory for the spool")
+                message = "no directory for the spool"
+                raise OSError(message)
             self._own = new_owner(self.directory)
         segments = self._own.segments
         if not segments or segments[-1].size + size > self._segment_bytes:
@@ -299,7 +300,7 @@ class Spool:
                 os.O_WRONLY | os.O_APPEND | os.O_CREAT,
                 _PRIVATE_FILE,
             )
-            with open(file, "ab", buffering=0) as aside:
+            with os.fdopen(file, "ab", buffering=0) as aside:
                 aside.write(json.dumps(kept).encode() + b"\n")
         except OSError:
             ledger.note("rejected_not_kept")

@@ -37,8 +37,8 @@ def config_attributes(tags: list[str] | None, metadata: Mapping[str, Any]) -> At
         said["thread_id"] = metadata["thread_id"]  # LangGraph's own
     kept: dict[str, Any] = {}
     graph: dict[str, Any] = {}
-    for key, value in metadata.items():
-        key = str(key)  # LangChain takes any
+    for any_key, value in metadata.items():
+        key = str(any_key)  # LangChain takes any
         if key.startswith("langgraph_"):
             graph[key.removeprefix("langgraph_")] = value
         elif not key.startswith(_NOISY_METADATA) and key != "thread_id":

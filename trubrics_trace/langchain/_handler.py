@@ -118,7 +118,8 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
 
         Save where somebody else's handler would then not be told: see `_inline.py`.
         """
-        return not is_somebody_skipped(sys._getframe(1), TrubricsCallbackHandler)
+        asking = sys._getframe(1)  # noqa: SLF001 - as logging finds its caller
+        return not is_somebody_skipped(asking, TrubricsCallbackHandler)
 
     @property
     def ignore_retry(self) -> bool:

@@ -60,10 +60,12 @@ def _register(context_module: ModuleType) -> None:
 
     after_leave[:] = _runtime.when_settling[:] = [settle_orphans]
     _runtime.when_forked[:] = [turns.clear]
-    hooks = context_module._configure_hooks
+    hooks = context_module._configure_hooks  # noqa: SLF001 - it has no public way to ask
     entry = (Hook(), True, TrubricsCallbackHandler, None)
     for index, (var, *_) in enumerate(hooks):
         if getattr(var, "is_hook_of_trubrics_trace", False):
             hooks[index] = entry
             return
-    context_module.register_configure_hook(entry[0], True, TrubricsCallbackHandler)
+    context_module.register_configure_hook(
+        entry[0], inheritable=True, handle_class=TrubricsCallbackHandler
+    )

@@ -42,7 +42,7 @@ class Turn:
     provider: str | None
     parameters: Mapping[str, Any] | None
     started_at: str = dataclasses.field(default_factory=_clock.utc_now)
-    started: float = dataclasses.field(default_factory=lambda: _clock.monotonic())
+    started: float = dataclasses.field(default_factory=_clock.monotonic)
     first_token: float | None = None
     pieces: list[str] = dataclasses.field(default_factory=list)
     recipients: dict[Destination, Settings] = dataclasses.field(default_factory=dict)

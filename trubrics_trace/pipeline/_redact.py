@@ -10,7 +10,8 @@ import dataclasses
 import enum
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time
 from typing import Any, TypeVar
 
@@ -206,7 +207,9 @@ class _Texts:
         """Return an error's message as it may leave: it may quote the prompt."""
         return self.content(clean_error(message))
 
-    def json_safe(self, value: Any, depth: int = 0) -> Any:
+    def json_safe(  # noqa: C901, PLR0911 - a table of types, in one breath
+        self, value: Any, depth: int = 0
+    ) -> Any:
         """Return the value as JSON can say it, frozen, each text as it may leave."""
         self._values_left -= 1
         kind = type(value)  # what a proxy or a mock says of its class is not true of it
@@ -226,7 +229,7 @@ class _Texts:
             return f"[deeper than {_MAX_DEPTH} levels]"
         if issubclass(kind, Mapping):
             return self._mapping(value, depth)
-        if issubclass(kind, (list, tuple, Set)):
+        if issubclass(kind, (list, tuple, AbstractSet)):
             return self._sequence(value, depth)
         if issubclass(kind, (bytes, bytearray, memoryview)):
             return media_note("bytes", None, len(value))
@@ -250,7 +253,7 @@ class _Texts:
             return _untellable(value)
         taken = items[: max(0, self._values_left)]
         told = [self.json_safe(item, depth + 1) for item in taken]
-        if isinstance(value, Set):
+        if isinstance(value, AbstractSet):
             told.sort(key=repr)  # it has no order: the same one is told in the same way
         if len(taken) < len(items):
             told.append(_cut_values(items))

@@ -135,7 +135,13 @@ class _CarryingExecutor(Executor):
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
         return self._executor.submit(carry_scope(fn), *args, **kwargs)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    # The positional flag is concurrent.futures' own.
+    def shutdown(
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002
+        *,
+        cancel_futures: bool = False,
+    ) -> None:
         self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def __getattr__(self, name: str) -> Any:

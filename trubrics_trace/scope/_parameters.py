@@ -196,7 +196,9 @@ def _fetch(
     index = list(parameters).index(wanted)
     is_bound = hasattr(function, "__self__")  # its signature leaves the instance out
     if parameter.kind is parameter.VAR_POSITIONAL:
-        return lambda instance, args, kwargs: _whole(instance, args, is_bound)[index:]
+        return lambda instance, args, kwargs: _whole(instance, args, is_bound=is_bound)[
+            index:
+        ]
     default = parameter.default
     # Of `def f(a, /, **more)` more may hold an "a", and `*more` ends where it begins.
     by_keyword = parameter.kind is not parameter.POSITIONAL_ONLY
@@ -205,7 +207,7 @@ def _fetch(
     def fetch(instance: Any, args: Args, kwargs: Kwargs) -> Any:
         if by_keyword and wanted in kwargs:
             return kwargs[wanted]
-        given = _whole(instance, args, is_bound) if by_position else ()
+        given = _whole(instance, args, is_bound=is_bound) if by_position else ()
         if index < len(given):
             return given[index]
         if default is parameter.empty:
@@ -215,5 +217,5 @@ def _fetch(
     return fetch
 
 
-def _whole(instance: Any, args: Args, is_bound: bool) -> Args:
+def _whole(instance: Any, args: Args, *, is_bound: bool) -> Args:
     return args if instance is None or is_bound else (instance, *args)

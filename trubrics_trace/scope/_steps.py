@@ -39,7 +39,7 @@ def step_generator(
 ) -> Generator[_Yield, _Send, _Return]:
     """Return a generator that is `body`, each of its steps taken inside the scope."""
     has_begun = inspect.getgeneratorstate(body) != inspect.GEN_CREATED
-    stepped = _steps(body, scope, has_begun, _Unbegun(scope))
+    stepped = _steps(body, scope, is_told=has_begun, unbegun=_Unbegun(scope))
     if has_begun:
         next(stepped)  # then the first that is sent or thrown reaches the body too
     _name_after(stepped, body)
@@ -91,6 +91,7 @@ def step_awaitable(
 def _steps(
     body: Generator[_Yield, _Send, _Return],
     scope: Scope | None,
+    *,
     is_told: bool,
     unbegun: _Unbegun,
 ) -> Generator[_Yield, _Send, _Return]:

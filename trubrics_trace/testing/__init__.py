@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from ._assertions import assert_tracked
-from ._capture import capture_prompts
+from ._capture import capture_prompts, capture_records
 from ._server import IngestionServer, serve_ingestion
 
-__all__ = ["IngestionServer", "assert_tracked", "capture_prompts", "serve_ingestion"]
+__all__ = [
+    "IngestionServer",
+    "assert_tracked",
+    "capture_prompts",
+    "capture_records",
+    "serve_ingestion",
+]

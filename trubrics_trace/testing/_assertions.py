@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from .._record import Record
+
+_Record = TypeVar("_Record", bound=Record)
 
 _MISSING = object()
 
 
-def assert_tracked(records: Iterable[Record], **expected: Any) -> Record:
+def assert_tracked(records: Iterable[_Record], **expected: object) -> _Record:
     """Return the one record whose fields have these values.
 
     Raises:
@@ -39,7 +41,7 @@ def assert_tracked(records: Iterable[Record], **expected: Any) -> Record:
     raise AssertionError("\n".join(lines))
 
 
-def _differences(record: Record, expected: dict[str, Any]) -> list[str]:
+def _differences(record: Record, expected: Mapping[str, object]) -> list[str]:
     return [
         f"{name}={'no such field' if actual is _MISSING else repr(actual)}"
         for name, value in expected.items()

@@ -1,0 +1,75 @@
+"""Every Python and every langchain-core that trubrics-trace promises to run on.
+
+    nox                       all of it
+    nox -s versions           what a version could break, one session a Python and a core
+    nox -s tests-3.12 -- -k scope
+
+A Python that is not there is skipped aloud, save where CI says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+
+import nox
+
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+# langchain-openai comes along: it is the client that the tests talk through.
+CORES = {
+    "0.3": ("langchain-core>=0.3,<0.4", "langchain-openai>=0.3,<1"),
+    "1.0": ("langchain-core>=1.0,<1.1", "langchain-openai>=1.0,<1.1"),
+    "newest": ("langchain-core>=1.7,<2",),
+}
+
+# Pairs that differ from `make test` in both.
+EDGES = [("3.10", "0.3"), ("3.12", "1.0"), ("3.13", "newest")]
+
+# Contexts, generators, callbacks and imports: what differs between Pythons and cores.
+WHAT_A_VERSION_COULD_BREAK = (
+    "tests/scope",
+    "tests/wrapping",
+    "tests/langchain",
+    "tests/harmless",
+    "tests/real",
+    "tests/integrations",
+    "tests/process/test_hook.py",
+    "tests/process/test_imports.py",
+    "tests/test_load.py",
+    "tests/test_public_api.py",
+    "tests/test_time.py",
+)
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests"]
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("core", [nox.param(core, id=f"core-{core}") for core in CORES])
+def tests(session: nox.Session, core: str) -> None:
+    """Run the whole suite."""
+    run_tests(session, core, ())
+
+
+@nox.session
+@nox.parametrize(
+    ("python", "core"),
+    [nox.param(*edge, id=f"{edge[0]}-core-{edge[1]}") for edge in EDGES],
+)
+def versions(session: nox.Session, core: str) -> None:
+    """Run what a version could break."""
+    run_tests(session, core, WHAT_A_VERSION_COULD_BREAK)
+
+
+def run_tests(session: nox.Session, core: str, paths: tuple[str, ...]) -> None:
+    """Install the package beside one core, and run tests; with COVER=1, covered."""
+    session.install(
+        "--quiet",
+        "--constraint=constraints.txt",
+        *CORES[core],
+        *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test"),
+        "--editable=.",
+    )
+    session.run("python", "-m", "pip", "list", "--format=freeze", silent=True)
+    covered = ("coverage", "run", "-m") if os.environ.get("COVER") else ()
+    session.run("python", "-m", *covered, "pytest", *paths, *session.posargs)
