@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import gzip
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.delivery.servers import answer, serve_raw, unused_url
+from trubrics_trace import _clock
 from trubrics_trace.delivery._http import (
     Answer,
     Connection,
     NoAnswerError,
+    _read,
     _seconds_of,
 )
 
 DAY_SECONDS = 24 * 3600.0
+DROPS = 200
 
 
 @pytest.fixture
@@ -174,3 +182,67 @@ def test_loopback_needs_no_proxy(
         got = connection.request("POST", server.url, body=[])
     assert got.is_success
     assert [] == proxy.requests
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_name_of_this_machine_needs_no_proxy(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, is_local: bool
+) -> None:
+    """A proxy of the environment serves every host but `localhost`, by that name too."""
+    with serve_raw(answer("200 OK", b"{}")) as server, serve_raw(b"") as proxy:
+        port = server.url.rsplit(":", 1)[1]
+        host = "localhost" if is_local else "elsewhere.invalid"
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        with suppress(NoAnswerError):  # by the proxy, which closes
+            connection.request("POST", f"http://{host}:{port}", body=[])
+    assert (is_local, not is_local) == (bool(server.requests), bool(proxy.requests))
+
+
+def test_password_of_a_netrc_file(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No password of a netrc file leaves, nor takes the place of a header of ours."""
+    (tmp_path / "netrc").write_text("default login bob password hunter2\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with serve_raw(answer("200 OK", b"{}")) as proxy:  # sees what any host would be sent
+        monkeypatch.setenv("http_proxy", proxy.url)
+        connection.request(
+            "POST", "http://elsewhere.invalid", headers={"Authorization": "Bearer token"}
+        )
+        connection.close()
+    [request] = proxy.requests
+    assert b"Authorization: Bearer token\r\n" in request
+    assert b"Basic" not in request
+
+
+def test_answer_that_drips() -> None:
+    """An answer that comes byte by byte is given up at the deadline, wherever it stands."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        drops: list[int] = []
+        dripping = threading.Thread(target=drip, args=(listener, drops))
+        dripping.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with requests.get(url, stream=True, timeout=10) as response:
+            with pytest.raises(requests.Timeout):
+                _read(response, deadline=_clock.monotonic() + 0.05)
+            dropped = len(drops)
+        dripping.join()
+    assert dropped < DROPS
+
+
+def drip(listener: socket.socket, drops: list[int]) -> None:
+    """Answer one request a byte at a time, until it is over or nobody reads any more."""
+    accepted, _ = listener.accept()
+    rhythm = threading.Event()  # never set: it is waited for between two drops
+    with accepted, suppress(OSError):
+        accepted.recv(65_536)
+        accepted.sendall(answer("200 OK", b"", length=DROPS))
+        for number in range(DROPS):
+            rhythm.wait(0.01)
+            accepted.sendall(b" ")
+            drops.append(number)

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
-    except TrubricsTraceError as error:
+    except (TrubricsTraceError, OSError) as error:  # of a spool that cannot be read
         print(f"trubrics-trace: {error}", file=sys.stderr)  # noqa: T201 - a command line
         return 2
     return code

@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _PRIVATE_DIRECTORY = 0o700
@@ -44,10 +44,10 @@ def make_private(place: Path) -> bool:
 def _is_private(place: Path) -> bool:
     """Whether it is a directory, no link, of ours, that nobody else can read."""
     state = place.lstat()
-    if not hasattr(os, "getuid"):
-        return stat.S_ISDIR(state.st_mode)
-    mode_is_ours = stat.S_IMODE(state.st_mode) == _PRIVATE_DIRECTORY
-    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and mode_is_ours
+    is_ours = not hasattr(os, "getuid") or (
+        state.st_uid == os.getuid() and stat.S_IMODE(state.st_mode) == _PRIVATE_DIRECTORY
+    )
+    return stat.S_ISDIR(state.st_mode) and is_ours
 
 
 def _is_shared(place: Path) -> bool:
@@ -78,15 +78,22 @@ def _ladder() -> Iterator[Path]:
         home = Path.home()
     except RuntimeError:  # no home: a container's user that no file names
         home = None
-    if sys.platform == "win32":
-        if local := os.environ.get("LOCALAPPDATA"):
-            yield Path(local) / _NAME
-    elif sys.platform == "darwin":
-        if home is not None:
-            yield home / "Library" / "Application Support" / _NAME
-    elif state_home := os.environ.get("XDG_STATE_HOME"):
-        yield Path(state_home) / _NAME
-    elif home is not None:
-        yield home / ".local" / "state" / _NAME
+    state = state_directory(sys.platform, os.environ, home)
+    if state is not None:
+        yield state / _NAME
     user = os.getuid() if hasattr(os, "getuid") else "user"
     yield Path(tempfile.gettempdir()) / f"{_NAME}-{user}"
+
+
+def state_directory(
+    platform: str, environment: Mapping[str, str], home: Path | None
+) -> Path | None:
+    """Return where a platform's programs keep what they need again; None if unknown."""
+    variable = {"win32": "LOCALAPPDATA", "darwin": ""}.get(platform, "XDG_STATE_HOME")
+    if said := environment.get(variable):
+        return Path(said)
+    if home is None or platform == "win32":
+        return None
+    if platform == "darwin":
+        return home / "Library" / "Application Support"
+    return home / ".local" / "state"

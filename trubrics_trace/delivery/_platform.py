@@ -8,9 +8,11 @@ The emulators are found by the variables that Firebase's own tools use.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from .. import _clock
 from .._record import EventRecord, FeedbackRecord, PromptRecord, Record, TrackedRecord
@@ -26,6 +28,10 @@ _SIGN_IN_HOST = "https://identitytoolkit.googleapis.com"
 _RENEW_BEFORE_SECONDS = 300.0
 _REFUSED_WAIT_SECONDS = 60.0
 _PROMPTS = "prompts"
+_COMPONENT = "default"  # what a project is made with; others are named by people, there
+
+_UNTELLABLE = (AttributeError, TypeError, ValueError)
+_STRANGE = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 
 
 class PlatformTransport:
@@ -34,7 +40,7 @@ class PlatformTransport:
     max_batch = 1  # a document a request: Firestore's batches are another API
 
     def __init__(self, email: str, password: str, project: str) -> None:
-        self._email = email
+        self._email = email  # as the platform spells it, once it has answered
         self._password = password
         self._project = project
         self._connection = Connection()
@@ -45,7 +51,7 @@ class PlatformTransport:
     def route_of(self, record: Record) -> str:
         """Return the collection that takes this record."""
         if isinstance(record, FeedbackRecord):
-            return f"feedback/{record.type}/responses"
+            return f"feedback/{_COMPONENT}/responses"
         return _PROMPTS
 
     def send(self, route: str, records: Sequence[Record]) -> Outcome:
@@ -54,17 +60,23 @@ class PlatformTransport:
         if isinstance(record, (EventRecord, TrackedRecord)):
             return Rejected("the e-mail and password platform takes no events")
         try:
+            document = document_of(record)
+        except _UNTELLABLE:
+            return Rejected("a value that the platform cannot be told")
+        try:
             refusal = self._sign_in() or self._find_project()
             if refusal is not None:
                 return refusal
+            # With an id of our own: feedback names it, and a second copy is none.
+            project, name = quote(self._project, safe=""), quote(record.record_id, safe="")
             answer = self._call(
                 "POST",
-                f"{self._root}/projects/{self._project}/{route}",
-                document_of(record),
+                f"{self._root}/projects/{project}/{route}?documentId={name}",
+                document,
             )
         except NoAnswerError as error:
             return Retry(f"no answer: {error}")
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except _STRANGE as error:
             return Retry(f"a strange answer: {type(error).__name__}")
         return self._outcome_of(answer)
 
@@ -96,6 +108,7 @@ class PlatformTransport:
                 is_refused_key=is_refused,
             )
         lives = float(answer.body.get("expiresIn", 3600))
+        self._email = answer.body.get("email", self._email)  # it knows it in any case
         self._token = answer.body["idToken"]
         self._token_until = _clock.monotonic() + max(1.0, lives - _RENEW_BEFORE_SECONDS)
         return None
@@ -129,15 +142,16 @@ class PlatformTransport:
     def _call(self, method: str, path: str, body: Any = None) -> Answer:
         host = _emulated("FIRESTORE_EMULATOR_HOST", PLATFORM_HOST)
         headers = {"Authorization": f"Bearer {self._token}"}
-        return self._connection.request(
+        answer = self._connection.request(
             method, f"{host}/v1/{path}", headers=headers, body=body
         )
-
-    def _outcome_of(self, answer: Answer) -> Outcome:
-        if answer.is_success:
-            return Delivered()
         if answer.status in (401, 403):
             self._token = None
+        return answer
+
+    def _outcome_of(self, answer: Answer) -> Outcome:
+        if answer.is_success or answer.status == 409:  # there already: sent before
+            return Delivered()
         if answer.status in (400, 413):
             return Rejected(f"HTTP {answer.status}")
         return Retry(f"HTTP {answer.status}", answer.retry_after_seconds)
@@ -146,11 +160,13 @@ class PlatformTransport:
 def document_of(record: Record) -> dict[str, Any]:
     """Return the record as a document, field by field as the old client wrote it."""
     if isinstance(record, FeedbackRecord):
-        return {"fields": _fields(_feedback(record))}
-    if isinstance(record, PromptRecord):
-        return {"fields": _fields(_prompt(record))}
-    message = f"no document is made of a {record.kind}"
-    raise TypeError(message)
+        fields = _fields(_feedback(record))
+    elif isinstance(record, PromptRecord):
+        fields = _fields(_prompt(record))
+    else:
+        message = f"no document is made of a record of kind {record.kind!r}"
+        raise TypeError(message)
+    return {"fields": {**fields, "created_on": {"timestampValue": record.started_at}}}
 
 
 def value_of(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - a table of types
@@ -166,15 +182,19 @@ def value_of(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - a table of types
     if isinstance(value, Mapping):
         return {"mapValue": {"fields": _fields(value)}}
     if isinstance(value, (list, tuple)):
-        return {"arrayValue": {"values": [value_of(item) for item in value]}}
+        return {"arrayValue": {"values": [_item(item) for item in value]}}
     return {"stringValue": str(value)}
 
 
+def _item(value: Any) -> dict[str, Any]:
+    """Return a value as it stands in an array, which may hold no other directly."""
+    if isinstance(value, (list, tuple)):
+        return {"stringValue": json.dumps(value)}
+    return value_of(value)
+
+
 def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {name: value_of(value) for name, value in values.items()}
-    if "created_on" in fields:
-        fields["created_on"] = {"timestampValue": values["created_on"]}
-    return fields
+    return {name: value_of(value) for name, value in values.items()}
 
 
 def _prompt(record: PromptRecord) -> dict[str, Any]:
@@ -190,7 +210,6 @@ def _prompt(record: PromptRecord) -> dict[str, Any]:
         },
         "prompt": record.prompt,
         "generation": record.generation or "",
-        "created_on": record.started_at,
         "user_id": record.user_id,
         "session_id": record.session_id or record.thread_id,
         "tags": record.tags,
@@ -200,14 +219,13 @@ def _prompt(record: PromptRecord) -> dict[str, Any]:
 
 def _feedback(record: FeedbackRecord) -> dict[str, Any]:
     return {
-        "component": record.type,
+        "component": _COMPONENT,
         "model": None,
         "user_response": {
             "type": record.type,
             "score": str(record.score),
             "text": record.comment,
         },
-        "created_on": record.started_at,
         "prompt_id": record.about,
         "user_id": record.user_id,
         "tags": (),

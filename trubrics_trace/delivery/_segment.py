@@ -193,7 +193,9 @@ def _lines(file: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     """Yield the whole lines between two offsets, each with its own."""
     rest, position = b"", start
     while position < end:
-        read = _read_at(file, min(_READ_BYTES, end - position), position)
+        # Wherever this leaves the file, a write appends.
+        os.lseek(file, position, os.SEEK_SET)
+        read = os.read(file, min(_READ_BYTES, end - position))
         if not read:
             return
         position += len(read)
@@ -201,10 +203,3 @@ def _lines(file: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         for line in whole:
             yield start, line + b"\n"
             start += len(line) + 1
-
-
-def _read_at(file: int, count: int, position: int) -> bytes:
-    if hasattr(os, "pread"):
-        return os.pread(file, count, position)
-    os.lseek(file, position, os.SEEK_SET)  # Windows; writes append wherever this is
-    return os.read(file, count)

@@ -141,6 +141,7 @@ class _HttpServer(ThreadingHTTPServer):
 
 class _Request(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # connections are kept alive
+    wbufsize = -1  # an answer is one packet: two would wait for each other
     server: _HttpServer
 
     def do_POST(self) -> None:

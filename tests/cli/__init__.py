@@ -1,0 +1,1 @@
+"""The command line: what waits on this machine, and sending it."""
