@@ -12,7 +12,9 @@ from typing import Any
 
 from . import _clock, _runtime
 from ._frozen import FrozenDict
-from ._record import EventRecord, FeedbackRecord
+from ._ledger import ledger
+from ._record import EventRecord, FeedbackRecord, Record
+from .pipeline._redact import told_by_itself
 from .scope._arguments import said
 from .scope._attributes import NOT_GIVEN, NotGiven
 from .scope._current import current_scope, prepare
@@ -26,7 +28,7 @@ def track_feedback(
     score: float | str | bool,  # noqa: FBT001 - a thumb is one
     comment: str | None = None,
     *,
-    record_id: str | None = None,
+    record_id: str | uuid.UUID | None = None,
     user_id: str | int | uuid.UUID | NotGiven | None = NOT_GIVEN,
     thread_id: str | int | uuid.UUID | NotGiven | None = NOT_GIVEN,
     type: str = "thumbs",  # noqa: A002 - Trubrics' own word
@@ -45,18 +47,16 @@ def track_feedback(
     Never raises, save when strict.
     """
     scope = current_scope()
-    who = _identity(scope, {"user_id": user_id, "thread_id": thread_id, **metadata})
-    prepare()
-    _runtime.accept(
-        FeedbackRecord(
-            **who,
-            record_id=str(uuid.uuid4()),
-            started_at=_clock.utc_now(),
-            score=score,
-            comment=comment,
-            type=type,
-            about=_about(record_id, scope),
-        )
+    if record_id is None and scope is not None:
+        record_id = scope.last_record_id
+    _keep(
+        FeedbackRecord,
+        scope,
+        {"user_id": user_id, "thread_id": thread_id, **metadata},
+        score=score,
+        comment=comment,
+        type=type,
+        about=None if record_id is None else told_by_itself(record_id),
     )
 
 
@@ -75,22 +75,21 @@ def track_event(
 
     Never raises, save when strict.
     """
-    who = _identity(current_scope(), {"user_id": user_id, **properties})
+    keywords = {"user_id": user_id, **properties}
+    _keep(EventRecord, current_scope(), keywords, event_name=event)
+
+
+def _keep(
+    kind: type[Record], scope: Scope | None, keywords: Mapping[str, Any], **fields: Any
+) -> None:
+    """Let the record be born where the scope records, and go its way."""
     prepare()
-    _runtime.accept(
-        EventRecord(
-            **who,
-            record_id=str(uuid.uuid4()),
-            started_at=_clock.utc_now(),
-            event_name=event,
-        )
-    )
-
-
-def _about(record_id: object, scope: Scope | None) -> str | None:
-    if record_id is not None:
-        return str(record_id)
-    return scope.last_record_id if scope is not None else None
+    if scope is not None and not scope.is_enabled:
+        ledger.skip("scope_disabled")
+        return
+    now = _clock.utc_now()
+    who = _identity(scope, keywords)
+    _runtime.accept(kind(record_id=str(uuid.uuid4()), started_at=now, **who, **fields))
 
 
 def _identity(scope: Scope | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
