@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from tests.delivery.parts import line, spool_in, wait_until
-from trubrics_trace import configure, stats
+from trubrics_trace import _clock, configure, stats
 from trubrics_trace.delivery._census import take_census
 from trubrics_trace.delivery._directory import existing_root, make_private, spool_root
 from trubrics_trace.delivery._owner import is_owner_alive
@@ -359,6 +359,34 @@ def test_cap_holds_where_delivered_is_kept(directory: Path) -> None:
     assert sum(path.stat().st_size for path in directory.glob("*.jsonl")) <= 40_000
 
 
+def test_cap_is_filled_to_the_last_byte(directory: Path) -> None:
+    """Segments that are together as large as the cap are within it."""
+    size = len(line(0))
+    spool = spool_in(directory, max_bytes=4 * size)
+    for number in range(4):
+        spool.put(line(number))
+    assert (["0", "1", "2", "3"], {}) == (leased(spool), spool.stats().dropped)
+    spool.put(line(4))
+    assert (["1", "2", "3", "4"], {"spool_full": 1}) == (
+        leased(spool),
+        spool.stats().dropped,
+    )
+
+
+def test_memory_outlives_a_close(directory: Path) -> None:
+    """What waits in memory at a close is not among what is left in files."""
+    directory.parent.chmod(0o700)
+    directory.write_text("a file where the directory should be")
+    spool = filled(spool_in(directory), 1)
+    directory.unlink()
+    for number in range(3):
+        spool.put(line(f"on disk {number}"))
+    spool.close()
+    assert 0 == spool.adopt()
+    assert (4, 0) == (spool.pending, spool.stats().adopted)
+    assert spool.stats().is_balanced
+
+
 def test_delivered_is_kept_to_be_read(directory: Path) -> None:
     """With `keep_delivered` a settled segment stays readable, and is never sent again."""
     spool = filled(Spool(directory, max_bytes=2**30, keep_delivered=3600.0), 3)
@@ -530,10 +558,11 @@ def test_two_destinations_never_mix(tmp_path: Path) -> None:
 
 def test_oldest_pending(directory: Path) -> None:
     """How long the oldest record has waited is told while one waits, and not after."""
+    before = _clock.monotonic()
     spool = filled(spool_in(directory), 1)
     waited = spool.stats().oldest_pending_seconds
     assert waited is not None
-    assert waited >= 0.0
+    assert 0.0 <= waited <= _clock.monotonic() - before
     spool.settle_delivered(spool.lease(1, 2**30))
     assert spool.stats().oldest_pending_seconds is None
 

@@ -25,6 +25,7 @@ from trubrics_trace import (
     stats,
 )
 from trubrics_trace._frozen import FrozenDict
+from trubrics_trace._record import TrackedRecord
 from trubrics_trace.pipeline._pipeline import line_of
 from trubrics_trace.pipeline._redact import (
     MASK,
@@ -141,6 +142,9 @@ def told(value: Any, **settings: Any) -> Any:
         (BrokenList([1]), "[BrokenList that cannot be told]"),
         (BrokenDate(2026, 1, 2), "[BrokenDate that cannot be told]"),
         (10**5000, "[int that cannot be told]"),
+        (2**63 - 1, 2**63 - 1),
+        (2**63, "9223372036854775808"),
+        (1 - 2**63, 1 - 2**63),
         ("\ud800", "\ufffd"),
         ("a\0b", "a\ufffdb"),
         ({"\ud800": 1}, {"\ufffd": 1}),
@@ -174,6 +178,13 @@ def test_many_values() -> None:
     assert "[cut, 50,000 values in all]" == said[-1]
     mapping = told({str(number): number for number in range(50_000)})
     assert (0, "[cut, 50,000 values in all]") == (mapping["0"], mapping["…"])
+
+
+def test_nothing_is_told_beyond_many_values() -> None:
+    """What stands behind ten thousand values is told as a note, whatever it holds."""
+    said = told([*[[0]] * 6_000, ["last", "but", "one"], {"last": 1, "of": "all"}])
+    assert (("[cut, 1 values in all]",),) == said[5_500:5_501]
+    assert len(said) < 10_001
 
 
 def test_long_key() -> None:
@@ -265,6 +276,17 @@ def test_long_error_is_cut(message: str) -> None:
     said = clean_error(message)
     assert len(said) < 1_050
     assert said.endswith(f"… [cut, {len(message):,} characters in all]")
+
+
+def test_error_is_cut_to_the_letter() -> None:
+    """A message of a thousand characters is whole; of one more, a thousand are shown."""
+    assert "x" * 1_000 == clean_error("x" * 1_000)
+    assert "x" * 1_000 + "… [cut, 1,001 characters in all]" == clean_error("x" * 1_001)
+
+
+def test_error_that_a_mask_makes_short() -> None:
+    """A message is cut after it was cleared: a long key costs nothing of the rest."""
+    assert f"{MASK} is refused" == clean_error(f"sk-{'k' * 1_500} is refused")
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=50))
@@ -388,6 +410,16 @@ def test_feedback_without_content() -> None:
     feedback = FeedbackRecord(record_id="1", score=1, comment="secret")
     said = prepare(feedback, Settings(capture_content=False))
     assert (1, None) == (said.score, said.comment)
+
+
+def test_tracked_without_content() -> None:
+    """What the official client would post keeps its names, but not what was said."""
+    payload = {"user_id": "alice", "prompt": "Hi", "generation": "Hello", "latency": 2}
+    tracked = TrackedRecord(record_id="1", payload=FrozenDict(payload))
+    said = prepare(tracked, Settings(capture_content=False)).payload
+    assert {**payload, "prompt": "", "generation": ""} == said
+    event = TrackedRecord(record_id="1", payload=FrozenDict(event="Signed up"))
+    assert {"event": "Signed up"} == prepare(event, Settings(capture_content=False)).payload
 
 
 def test_event_name() -> None:

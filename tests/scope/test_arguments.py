@@ -575,6 +575,16 @@ class TestRaising:
         assert current_scope() is None
 
 
+class Misdeclared:
+    """A callable whose signature is none."""
+
+    __signature__ = "request"
+
+    def __call__(self) -> str:
+        """Name somebody."""
+        return "alice"
+
+
 class TestRefusedAtDecoration:
     """What can never work is refused where it is written, with value and remedy."""
 
@@ -590,6 +600,7 @@ class TestRefusedAtDecoration:
             (arg("req.user.id"), "user_id=arg('req.user.id') asks for 'req'"),
             (len, "user_id=len does not declare what it takes by name"),
             (dict.get, "user_id=dict.get does not declare what it takes by name"),
+            (Misdeclared(), "user_id=Misdeclared does not declare what it takes by name"),
         ],
     )
     def test_names_that_the_function_lacks(self, reader: Any, told: str) -> None:

@@ -116,6 +116,13 @@ class TestOpenAndClosed:
             assert expected == kept.run(user)
         assert "no scope" == kept.run(user)
 
+    def test_the_same_user_twice(self) -> None:
+        """It is the same user whose id is equal, each made of a number anew."""
+        with trubrics_scope(user_id=1001):
+            with trubrics_scope(user_id=1001):
+                kept = copy_context()
+            assert "1001" == kept.run(user)
+
     def test_falling_back_passes_over_closed_ones(self) -> None:
         """The nearest *open* enclosing scope answers, however many have closed."""
         with trubrics_scope(user_id="alice") as outer:

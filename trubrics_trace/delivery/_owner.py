@@ -114,7 +114,7 @@ def _is_locked_by_us(file: int, path: Path) -> bool:
         return False
 
 
-if sys.platform == "win32":
+if sys.platform == "win32":  # pragma: no cover - what no test here can run
     import msvcrt
 
     def _lock_at_once(file: int) -> None:

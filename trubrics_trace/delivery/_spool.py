@@ -31,7 +31,6 @@ _SEGMENT_BYTES = 8 * 1024 * 1024  # a full one is sealed, and deleted when settl
 _LEAST_SEGMENTS = 4  # of a small cap: dropping the oldest must not drop them all
 _MEMORY_RECORDS = 10_000  # some 20 MB at 2 KB each; beyond it the oldest is dropped
 _PRIVATE_FILE = 0o600
-_CLOSED = -1
 
 
 class Spool:

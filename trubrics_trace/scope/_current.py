@@ -195,7 +195,7 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
                 **more_metadata,
             )
         )
-        self._opened: list[Scope] = []  # open entries; the list's methods are atomic
+        self._opened: dict[int, Scope] = {}  # open entries; a dict's methods are atomic
 
     def __enter__(self) -> Scope:
         scope = open_scope(
@@ -204,7 +204,7 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
             enabled=self._enabled,
             opener=self,
         )
-        self._opened.append(scope)
+        self._opened[id(scope)] = scope
         enter(scope)
         return scope
 
@@ -242,19 +242,13 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
     def _entry_to_leave(self) -> Scope | None:
         """Return this context's own entry, else the youngest of all that are open."""
         for scope in _held_here():
-            if scope.opener is self and scope.is_open and self._forget(scope):
+            is_mine = scope.opener is self and scope.is_open
+            if is_mine and self._opened.pop(id(scope), None) is scope:
                 return scope
         try:
-            return self._opened.pop()
-        except IndexError:
+            return self._opened.popitem()[1]
+        except KeyError:
             return None
-
-    def _forget(self, scope: Scope) -> bool:
-        try:
-            self._opened.remove(scope)
-        except ValueError:
-            return False
-        return True
 
 
 def identify(
