@@ -98,6 +98,7 @@ GUARDS = {"_ledger", "pipeline._guard", "pipeline._redact", "delivery._sender"}
 HANDS_ON = {"scope._steps"}
 
 LONGEST = 320  # lines that can be read aloud in one breath
+LONGEST_SUMMARY = 72  # characters: PEP 8's limit for the lines of docstrings
 
 
 def short(module: str) -> str:
@@ -203,6 +204,19 @@ def test_a_file_can_be_read_aloud(module: str) -> None:
 
     assert ast.get_docstring(ast.parse(text))
     assert len(text.splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("module", MODULES, ids=short)
+def test_a_docstring_opens_with_a_short_sentence(module: str) -> None:
+    """The first line of each docstring fits a terminal beside its name."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    summaries = [
+        (ast.get_docstring(node) or "").partition("\n")[0]
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
+        if isinstance(node, documented)
+    ]
+
+    assert [] == [summary for summary in summaries if len(summary) > LONGEST_SUMMARY]
 
 
 @pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=str)

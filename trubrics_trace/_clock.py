@@ -1,4 +1,4 @@
-"""Time that cannot be frozen, for durations; and the wall's, which may be, for dates.
+"""Time that nobody can freeze, for durations; the wall's time, for dates.
 
 `freezegun` freezes `time.monotonic` and `perf_counter` too. A latency measured with them
 would be zero, and a deadline would never come.
@@ -23,10 +23,10 @@ monotonic = (
 
 
 def utc_now() -> str:
-    """Return the date and time, ISO 8601 in UTC; the frozen one under `freeze_time`."""
+    """Return the date and time in UTC, ISO 8601; `freeze_time` freezes it."""
     return datetime.now(timezone.utc).isoformat()
 
 
 def wall_seconds() -> float:
-    """Return the seconds since the epoch, for comparison with other machines' dates."""
+    """Return seconds since the epoch, to compare with other machines' dates."""
     return datetime.now(timezone.utc).timestamp()

@@ -19,7 +19,7 @@ from .errors import ConfigurationError
 def settings_from(
     arguments: Mapping[str, Any], environment: Mapping[str, str] | None = None
 ) -> Settings:
-    """Return the settings that the arguments give, and the environment where they do not.
+    """Return each setting from the arguments, else from the environment.
 
     Args:
         arguments: What `configure` was called with; None counts as not given.
@@ -48,7 +48,7 @@ def settings_from(
 
 
 def _take_client(client: Any, values: dict[str, Any]) -> None:
-    """Take key and host of an official client of the app; its thread is left alone."""
+    """Take an official client's key and host; its thread is left alone."""
     if client is None:
         return
     api_key, host = getattr(client, "api_key", None), getattr(client, "host", None)

@@ -93,7 +93,7 @@ def _keep(
 
 
 def _identity(scope: Scope | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Return who it is, said here or else by the scope; all other keywords are metadata."""
+    """Return who it is, said here, else by the scope; the rest is metadata."""
     told = said({name: keywords[name] for name in _WHO if name in keywords})
     rest = {name: value for name, value in keywords.items() if name not in _WHO}
     who: dict[str, Any] = {"metadata": FrozenDict({**told.metadata, **rest})}

@@ -65,7 +65,7 @@ class Ledger:
         self.say(reason, said, again_after=again_after)
 
     def say(self, key: str, message: str, *, again_after: float = math.inf) -> None:
-        """Say the message once; the app's own logging may raise, and is counted then.
+        """Say the message once; if the app's own logging raises, count that.
 
         Raises:
             TelemetryError: It raised, and strict mode is on.

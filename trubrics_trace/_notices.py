@@ -1,4 +1,4 @@
-"""What is said to people: seldom, with the value, the place and the remedy.
+"""What people are told: seldom, with the value, the place and the remedy.
 
 A notice is a WARNING of the standard library's logger `trubrics_trace`, so it shows where
 nothing is configured and obeys where something is. It never holds a prompt or a key.
@@ -25,7 +25,7 @@ _NOT_THE_APP = (
 
 
 def say_once(key: str, message: str, again_after: float = math.inf) -> None:
-    """Say the message, unless `key` was said before, `again_after` seconds ago at most.
+    """Say the message unless `key` was said in the last `again_after` seconds.
 
     Raises:
         BaseException: What a filter of the app's own logging raises.
@@ -51,7 +51,7 @@ def forget_said() -> None:
 
 
 def place_of_caller() -> str:
-    """Return `file:line` of the nearest frame that is the app's, not ours nor a library's.
+    """Return `file:line` of the nearest frame that is the app's, not ours.
 
     Installed libraries are passed over as well, so that a model call made through
     LangChain is placed where the app made it. Where no frame is the app's: `unknown`.

@@ -165,7 +165,7 @@ def record_from_dict(values: Mapping[str, Any]) -> Record:
 
 
 def thawed(value: Any) -> Any:
-    """Return a value that whoever gets it may change: of dicts and lists of its own."""
+    """Return the value with dicts and lists of its own, free to be changed."""
     if isinstance(value, FrozenDict):
         return {key: thawed(item) for key, item in value.items()}
     if isinstance(value, tuple):

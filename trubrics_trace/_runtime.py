@@ -1,7 +1,8 @@
-"""The one process-wide set: configure, install, accept, flush, shutdown, stats, fork, exit.
+"""What the whole process shares, from `configure` to its fork or exit.
 
-Lower rooms never call this one, and higher rooms are never imported here: what a room
-wants done at installing, settling or forking it puts into a slot below.
+In between stand `install`, `accept`, `flush`, `shutdown` and `stats`. Lower rooms never
+call this one, and higher rooms are never imported here: what a room wants done at
+installing, settling or forking it puts into a slot below.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ _waiting: deque[tuple[Record, Scope | None, Sequence[Settings]]] = deque()
 
 
 def settings() -> Settings:
-    """Return what holds: what `configure` said, else the environment, read once."""
+    """Return what `configure` said; else the environment, read once."""
     global _settings
     if _settings is None:
         _settings = settings_from({})
@@ -101,7 +102,7 @@ def configure(**arguments: Unpack[Configuration]) -> Settings:
 
 
 def install(watch_for_langchain: Callable[[], object]) -> None:
-    """Let LangChain know of us, once: called by the first scope, or the first handler."""
+    """Let LangChain know of us, once; the first scope or handler calls this."""
     global _is_installed
     if _is_installed:
         return
@@ -123,7 +124,9 @@ def install(watch_for_langchain: Callable[[], object]) -> None:
 def accept(
     record: Record, scope: Scope | None = None, recipients: Sequence[Settings] = ()
 ) -> None:
-    """Take a record through the pipeline, to where it was meant to go. Never raises.
+    """Take a record through the pipeline, to where it was meant to go.
+
+    Never raises, save in strict mode.
 
     Args:
         recipients: Where it was meant to go, where that is not the usual place: the
@@ -215,7 +218,7 @@ def stats() -> Stats:
 
 @contextmanager
 def capture(take: Callable[[Record], object]) -> Iterator[None]:
-    """Give records to `take` instead of a spool: no disk, no network, no thread."""
+    """Give records to `take`, not to a spool: no disk, no network, no thread."""
     _captures.append(take)
     try:
         yield
@@ -296,7 +299,7 @@ def _at_exit() -> None:
 
 
 def _after_fork_in_child() -> None:
-    """Begin anew: nothing that the parent holds is used, sent or counted again."""
+    """Begin anew: nothing of the parent's is used, sent or counted again."""
     global _installing
     _installing = threading.Lock()
     _busy.clear()

@@ -1,4 +1,4 @@
-"""Where records go and how they are treated: `Settings`, and what `configure` takes."""
+"""What `configure` takes and `Settings` holds: where records go, and how."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Destination:
         object.__setattr__(self, "label", self._label())
 
     def _label(self) -> str:
-        """Return the name of its directory: readable, and unlike that of any other."""
+        """Return its directory's name: readable, and unlike that of any other."""
         if self.platform == "local":
             return "local"
         readable = re.sub(r"[^a-z0-9.-]", "-", (urlsplit(self.host).hostname or "host"))
@@ -88,7 +88,7 @@ class Settings:
         object.__setattr__(self, "destination", self._destination())
 
     def _destination(self) -> Destination:
-        """Return where records go: today's platform, the older one, or nowhere but here."""
+        """Return where records go: today's platform, the older one, or only here."""
         if self.api_key:
             return Destination(
                 "ingestion", self.host, self.account or fingerprint(self.api_key)
@@ -133,5 +133,5 @@ class Configuration(TypedDict, total=False):
 
 
 def fingerprint(secret: str) -> str:
-    """Return twelve characters that tell two secrets apart and give neither away."""
+    """Return twelve characters that tell secrets apart and give none away."""
     return hashlib.sha256(secret.encode()).hexdigest()[:12]

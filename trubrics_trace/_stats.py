@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """One moment of this process: `accepted + adopted` is the sum of the next four.
+    """One moment of this process: `accepted + adopted` sums up the next four.
 
     Attributes:
         accepted: Records that took a place in the spool or in memory.
@@ -47,7 +47,7 @@ class Stats:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class FlushReport:
-    """How a flush ended; true when everything accepted before it is acknowledged."""
+    """How a flush ended; true when all accepted before it is acknowledged."""
 
     complete: bool
     delivered: int

@@ -65,7 +65,7 @@ async def talk() -> None:
 
 
 def main() -> int:
-    """Run the demo; 0 if every question arrived, once, under the user who asked it."""
+    """Run the demo; 0 if each question arrived once, under who asked it."""
     started = time.perf_counter()
     _say(
         "Four people chat with a fake model, at the same time; each record as it is born:\n"

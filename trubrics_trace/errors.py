@@ -21,7 +21,7 @@ class TrubricsTraceError(Exception):
 
 
 class ConfigurationError(TrubricsTraceError, ValueError):
-    """A setting or an argument that cannot be used, with its value and the remedy."""
+    """A setting or argument that cannot be used, with its value and a remedy."""
 
 
 class TelemetryError(TrubricsTraceError):

@@ -6,22 +6,35 @@ import asyncio
 import contextvars
 import gc
 import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.callbacks import (
+    AsyncCallbackHandler,
+    BaseCallbackHandler,
+    dispatch_custom_event,
+)
 from langchain_core.language_models import (
     BaseChatModel,
     FakeListChatModel,
     FakeListLLM,
     GenericFakeChatModel,
 )
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
-from langchain_core.outputs import ChatResult
-from langchain_core.runnables import RunnableLambda
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+)
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableLambda
 from structlog.testing import capture_logs
 
 import trubrics_trace
@@ -30,9 +43,10 @@ from trubrics_trace import (
     TrubricsCallbackHandler,
     carry_scope,
     current_scope,
+    errors,
     trubrics_scope,
 )
-from trubrics_trace.langchain._turns import turns
+from trubrics_trace.langchain._turns import MAX_RUNNING, turns
 from trubrics_trace.testing import serve_ingestion
 
 
@@ -46,14 +60,19 @@ def users(records: list[PromptRecord]) -> list[str | None]:
     return [record.user_id for record in records]
 
 
+def chain_of(step: Callable[[Any], Any]) -> Runnable[Any, Any]:
+    """Return a chain of one step; a lambda would leave its types to be guessed."""
+    return RunnableLambda(step)
+
+
 class TestInsideScopes:
     """A call inside scopes is recorded once, as the merge rules say."""
 
     def test_nested_scopes_merge(self, captured_prompts: list[PromptRecord]) -> None:
         """The inner id wins, tags add up, metadata merges by key."""
-        outer = {"user_id": "alice", "thread_id": "t-1", "tags": "chat", "plan": "free"}
+        outer: dict[str, Any] = {"user_id": "alice", "thread_id": "t-1", "tags": "chat"}
         with (
-            trubrics_scope(**outer, region="eu"),
+            trubrics_scope(**outer, plan="free", region="eu"),
             trubrics_scope(thread_id="t-2", tags=["chat", "search"], plan="paid"),
         ):
             model().invoke("The answer?")
@@ -102,7 +121,7 @@ class TestInsideScopes:
     ) -> None:
         """A model's own handler joins the record of the chain that the scope watches."""
         inner = model().with_config(callbacks=[TrubricsCallbackHandler(tags="own")])
-        chain = RunnableLambda(lambda question: inner.invoke(question))
+        chain = chain_of(lambda question: inner.invoke(question))
 
         with trubrics_scope(user_id="alice"):
             chain.invoke("Hello")
@@ -192,7 +211,7 @@ class TestOutsideAndLate:
     def test_carried_work_is_not_late(self, captured_prompts: list[PromptRecord]) -> None:
         """`carry_scope` keeps the user for work that starts after the scope."""
         with trubrics_scope(user_id="alice"):
-            work = carry_scope(lambda: model().invoke("In time"))
+            work: Callable[[], object] = carry_scope(lambda: model().invoke("In time"))
 
         work()
 
@@ -269,7 +288,7 @@ class TestWhoseCallItIs:
 
         async def ask(number: int) -> None:
             with trubrics_scope(user_id=f"user-{number}"):
-                await RunnableLambda(lambda text: f"echo {text}").ainvoke(f"q{number}")
+                await chain_of(lambda text: f"echo {text}").ainvoke(f"q{number}")
                 await GenericFakeChatModel(
                     messages=iter([AIMessage(content=f"a{number}")])
                 ).ainvoke(f"q{number}")
@@ -317,7 +336,7 @@ class TestHowItEnded:
             for chunk in stream:
                 if chunk.content == "b":
                     break
-            stream.close()
+            stream.close()  # type: ignore[attr-defined] # it is a generator
 
         (record,) = captured_prompts
         assert ("stopped", "ab") == (record.status, record.generation)
@@ -407,7 +426,7 @@ class TestHowItEnded:
             model().invoke("one")
             for _ in model("two").stream("two"):
                 break
-            RunnableLambda(lambda _: model().invoke("three")).invoke("x")
+            chain_of(lambda _: model().invoke("three")).invoke("x")
         gc.collect()
         trubrics_trace.flush(0)
 
@@ -451,7 +470,7 @@ class TestWhatIsTold:
         (record,) = captured_prompts
         assert "What is this?\n[image image/png, 300 bytes]" == record.prompt
         assert message.content[1] is not None
-        assert len(message.content[1]["image_url"]["url"]) > 400  # type: ignore[index,call-overload]
+        assert len(message.content[1]["image_url"]["url"]) > 400  # type: ignore[index]
 
     def test_token_counts_come_from_the_message(
         self, captured_prompts: list[PromptRecord]
@@ -494,7 +513,7 @@ class TestWhatIsTold:
         self, captured_prompts: list[PromptRecord]
     ) -> None:
         """Tags and metadata of `config` join the record; steps of sequences do not."""
-        chain = RunnableLambda(lambda text: text) | model()
+        chain = chain_of(lambda text: text) | model()
         with trubrics_scope(user_id="alice"):
             chain.invoke("Hello", config={"tags": ["prod"], "metadata": {"tenant": "t9"}})
 
@@ -605,9 +624,9 @@ class TestWorkThatComesFromElsewhere:
     def test_carried_work(self, captured_prompts: list[PromptRecord]) -> None:
         """What bob queued is bob's, though a worker inside alice's chain runs it."""
         with trubrics_scope(user_id="bob"):
-            work = carry_scope(lambda: model().invoke("bob's"))
+            work: Callable[[], object] = carry_scope(lambda: model().invoke("bob's"))
         with trubrics_scope(user_id="alice"):
-            RunnableLambda(lambda _: work()).invoke("go")
+            chain_of(lambda _: work()).invoke("go")
 
         assert ["bob"] == users(captured_prompts)
 
@@ -620,7 +639,7 @@ class TestWorkThatComesFromElsewhere:
 
         returned = stream()
         with trubrics_scope(user_id="alice"):
-            RunnableLambda(lambda _: list(returned)).invoke("go")
+            chain_of(lambda _: list(returned)).invoke("go")
 
         assert ["bob"] == users(captured_prompts)
 
@@ -629,7 +648,7 @@ class TestWorkThatComesFromElsewhere:
     ) -> None:
         """A context that outlived alice's run tells of her no more."""
         kept: list[contextvars.Context] = []
-        chain = RunnableLambda(lambda text: kept.append(contextvars.copy_context()) or text)
+        chain = chain_of(lambda _: kept.append(contextvars.copy_context()))
         config: Any = {"metadata": {"trubrics_user_id": "alice"}}
         with trubrics_scope(fresh=True):
             chain.invoke("go", config=config)
@@ -768,3 +787,239 @@ def test_an_inline_handler_of_somebody_else(captured_prompts: list[PromptRecord]
         asyncio.run(llm.ainvoke("Hello", config={"callbacks": [Inline()]}))
 
     assert ["alice"] == users(captured_prompts)
+
+
+class TestStrict:
+    """In tests an app may ask for what is only counted in production."""
+
+    def test_a_fault_is_raised_to_the_caller(
+        self, captured_prompts: list[PromptRecord], tmp_path: Path
+    ) -> None:
+        """LangChain hands on what the handler raises, where it is strict."""
+        trubrics_trace.configure(strict=True, spool_dir=tmp_path)
+
+        with trubrics_scope():
+            with pytest.raises(errors.TelemetryError, match="has no user"):
+                model().invoke("Who am I?")
+            with pytest.raises(errors.TelemetryError, match="has no user"):
+                asyncio.run(model().ainvoke("Who am I?"))
+
+    def test_nothing_is_raised_otherwise(
+        self, captured_prompts: list[PromptRecord]
+    ) -> None:
+        """A handler asks LangChain to keep to itself whatever goes wrong in it."""
+        assert not TrubricsCallbackHandler().raise_error
+
+
+class Blocks(BaseChatModel):
+    """A chat model that streams blocks of content, as Anthropic's does."""
+
+    chunks: list[AIMessageChunk]
+
+    def _stream(self, *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
+        for chunk in self.chunks:
+            yield ChatGenerationChunk(message=chunk)
+
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        raise NotImplementedError
+
+    @property
+    def _llm_type(self) -> str:
+        return "blocks"
+
+
+class TestStreamsOfBlocks:
+    """What is streamed as blocks of content is told as what it says."""
+
+    def test_a_tool_that_is_called(self, captured_prompts: list[PromptRecord]) -> None:
+        """A stream that only calls a tool has its first part, and says nothing."""
+        block = {"type": "tool_use", "id": "c1", "name": "tea", "input": {}, "index": 0}
+        call = tool_call_chunk(name="tea", args='{"q": 1}', id="c1", index=0)
+        llm = Blocks(chunks=[AIMessageChunk(content=[block], tool_call_chunks=[call])])
+        with trubrics_scope(user_id="alice"):
+            list(llm.stream("Find tea"))
+
+        (record,) = captured_prompts
+        assert ({"name": "tea", "args": {"q": 1}, "id": "c1"},) == record.tool_calls
+        assert ("complete", None) == (record.status, record.generation)
+        assert record.first_token_seconds is not None
+
+    def test_an_early_break(self, captured_prompts: list[PromptRecord]) -> None:
+        """What was read until the break is the generation."""
+        texts = ("Once ", "upon ", "a time")
+        chunks = [
+            AIMessageChunk(content=[{"type": "text", "text": text, "index": 0}])
+            for text in texts
+        ]
+        with trubrics_scope(user_id="alice"):
+            stream: Any = Blocks(chunks=chunks).stream("Tell me a story")
+            next(stream)
+            next(stream)
+            stream.close()
+
+        (record,) = captured_prompts
+        assert ("stopped", "Once upon ") == (record.status, record.generation)
+
+
+def test_a_disabled_scope_hears_neither_tokens_nor_errors(
+    captured_prompts: list[PromptRecord], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stream and a failure in it go their way; nothing is told, and nothing is wrong."""
+    with trubrics_scope(enabled=False):
+        assert "42" == "".join(str(part.content) for part in model().stream("Hush"))
+        with pytest.raises(ValueError, match="no luck"):
+            Slow().invoke("luck")
+
+    assert [] == captured_prompts
+    assert {"scope_disabled": 2} == trubrics_trace.stats().skipped
+    assert ({}, []) == (trubrics_trace.stats().noticed, caplog.messages)
+
+
+def test_a_run_that_failed_gives_its_user_to_nobody(
+    captured_prompts: list[PromptRecord],
+) -> None:
+    """A chain that raises is as over as one that returns."""
+    kept: list[contextvars.Context] = []
+
+    def fail(_: str) -> None:
+        kept.append(contextvars.copy_context())
+        raise LookupError("no luck")
+
+    config: Any = {"metadata": {"trubrics_user_id": "alice"}}
+    with trubrics_scope(fresh=True), pytest.raises(LookupError):
+        RunnableLambda(fail).invoke("go", config=config)
+
+    def later() -> None:
+        with trubrics_scope(fresh=True):
+            model().invoke("later")
+
+    kept[0].run(later)
+
+    assert [None] == users(captured_prompts)
+
+
+def test_a_call_handed_the_config_of_a_run_that_is_over_is_late(
+    captured_prompts: list[PromptRecord],
+) -> None:
+    """A worker that knows of no scope counts it too: what was heard is never silent."""
+    kept: list[Any] = []
+
+    def keep(text: str, config: Any) -> str:
+        kept.append(config)
+        return text
+
+    with trubrics_scope(user_id="alice"):
+        RunnableLambda(keep).invoke("go")
+    with ThreadPoolExecutor(1) as worker:
+        worker.submit(model().invoke, "Too late", kept[0]).result()
+
+    assert [] == captured_prompts
+    assert {"late": 1} == trubrics_trace.stats().noticed
+
+
+def test_what_is_captured_is_decided_at_each_call(
+    captured_prompts: list[PromptRecord], tmp_path: Path
+) -> None:
+    """A chain that began while everything was captured records nothing more outside."""
+    trubrics_trace.configure(capture="all", spool_dir=tmp_path)
+
+    def ask(question: str) -> None:
+        model().invoke(f"{question} one")
+        trubrics_trace.configure(spool_dir=tmp_path)
+        model().invoke(f"{question} two")
+
+    RunnableLambda(ask).invoke("Question")
+
+    assert ["Question one"] == [record.prompt for record in captured_prompts]
+    assert "late" not in trubrics_trace.stats().noticed
+
+
+def test_too_many_calls_at_once(
+    captured_prompts: list[PromptRecord], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The oldest note is given up for the newest, counted, and said with the remedy."""
+    run_ids = [uuid.UUID(int=number) for number in range(MAX_RUNNING - 1)]
+    try:
+        with trubrics_scope(user_id="alice"):
+            stream = model("42").stream("The first")
+            next(stream)
+            (noted,) = [turn for turn, _ in turns._turns.values()]
+            assert {None} == {turns.begin(run_id, noted) for run_id in run_ids}
+
+            model("43").invoke("One more")
+
+            assert {"unfinished": 1} == trubrics_trace.stats().noticed
+            assert "2" == "".join(str(part.content) for part in stream)
+    finally:
+        turns.clear()
+
+    assert ["One more"] == [record.prompt for record in captured_prompts]
+    assert ["await or close what was started"] == [
+        message.rpartition("; ")[2] for message in caplog.messages
+    ]
+
+
+@pytest.mark.parametrize(("given", "told"), [({"run_name": "digest"}, "digest"), ({}, "x")])
+def test_the_scope_names_the_run(
+    given: dict[str, Any], told: str, captured_prompts: list[PromptRecord]
+) -> None:
+    """The scope's `run_name` wins over the config's, which serves where there is none."""
+    with trubrics_scope(user_id="alice", **given):
+        model().invoke("Hello", config={"run_name": "x"})
+
+    assert [told] == [record.run_name for record in captured_prompts]
+
+
+def test_nobody_on_purpose_is_said_once(
+    captured_prompts: list[PromptRecord], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each call of nobody's is counted, and the first tells its place."""
+    with trubrics_scope(user_id=None):
+        model().invoke("Who am I?")
+        model().invoke("And now?")
+
+    assert {"without_user": 2} == trubrics_trace.stats().noticed
+    (message,) = caplog.messages
+    assert "test_handler.py:" in message
+
+
+def test_what_langchain_need_not_tell_us(captured_prompts: list[PromptRecord]) -> None:
+    """Its own retries and the app's own events never reach the handler."""
+    heard: list[str] = []
+
+    class Listening(TrubricsCallbackHandler):
+        def on_retry(self, *_: Any, **__: Any) -> None:
+            heard.append("retry")
+
+        def on_custom_event(self, *_: Any, **__: Any) -> None:
+            heard.append("event")
+
+    class Retrying(FakeListLLM):
+        def _call(self, *_: Any, run_manager: Any = None, **__: Any) -> str:
+            run_manager.on_retry(None)
+            return "42"
+
+    def work(question: str) -> str:
+        dispatch_custom_event("asking", question)
+        return Retrying(responses=[]).invoke(question)
+
+    RunnableLambda(work).invoke("Hello", config={"callbacks": [Listening()]})
+
+    assert [] == heard
+    assert ["42"] == [record.generation for record in captured_prompts]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "<TrubricsCallbackHandler>"),
+        ({"api_key": "a-secret"}, "<TrubricsCallbackHandler>"),
+        (
+            {"user_id": "alice", "tags": ["chat"], "plan": "a-secret"},
+            "<TrubricsCallbackHandler user_id='alice', tags=['chat'], plan=...>",
+        ),
+    ],
+)
+def test_a_handlers_repr(given: dict[str, Any], said: str) -> None:
+    """It says who asks, and neither a key nor what the metadata holds."""
+    assert said == repr(TrubricsCallbackHandler(**given))

@@ -184,6 +184,7 @@ def test_nothing_is_told_beyond_many_values() -> None:
     """What stands behind ten thousand values is told as a note, whatever it holds."""
     said = told([*[[0]] * 6_000, ["last", "but", "one"], {"last": 1, "of": "all"}])
     assert (("[cut, 1 values in all]",),) == said[5_500:5_501]
+    assert (("[cut, 3 values in all]",), {"…": "[cut, 2 values in all]"}) == said[-2:]
     assert len(said) < 10_001
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,11 +54,10 @@ COUNTED = """
     """
 
 
-def counted(statement: str, tmp_path: Path, before: str = "") -> list[list[str]]:
+def counted(statement: str, tmp_path: Path, before: str = "") -> Any:
     """Return modules added, threads, variables read and files opened by a statement."""
     source = COUNTED.replace("{statement}", statement).replace("{before}", before)
-    answer: list[list[str]] = json.loads(output_of(source, tmp_path))
-    return answer
+    return json.loads(output_of(source, tmp_path))
 
 
 @pytest.mark.parametrize("statement", IMPORTS.values(), ids=IMPORTS)

@@ -1,6 +1,6 @@
-"""`trubrics-trace`: see what waits in a spool, and send it. A file a command.
+"""`trubrics-trace`: see what waits in a spool, and send it.
 
-Exit codes: 0 done, 1 something is left, 2 it could not be tried.
+Each command has a file. Exit codes: 0 done, 1 something is left, 2 it could not be tried.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
 def _send(
     root: Path, source: Destination, settings: Settings, timeout: float
 ) -> FlushReport:
-    """Send what lies below a root for one destination, with what carries to another."""
+    """Send what lies below a root for `source`, to where the settings say."""
     transport = transport_to(settings.destination, settings)
     if transport is None:
         message = f"nothing carries to {settings.destination.label}"

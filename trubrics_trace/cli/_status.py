@@ -1,4 +1,4 @@
-"""Show what is in the spool, by destination: pending, rejected, and who holds it.
+"""Show the spool, by destination: pending, rejected, and who holds it.
 
 Reads the files alone and changes nothing; an app may be writing meanwhile. A record that
 an app without credentials made is under `local`.
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def spool_root_of(options: argparse.Namespace) -> Path:
-    """Return the spool that is asked about: the first place of the ladder that exists."""
+    """Return the spool asked about: the ladder's first place that exists."""
     arguments = {"spool_dir": options.spool_dir} if options.spool_dir else {}
     return existing_root(settings_from(arguments).spool_dir)
 

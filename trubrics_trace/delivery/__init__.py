@@ -1,1 +1,1 @@
-"""What carries a record from this process to its destination, and loses none."""
+"""What carries records from a process to a destination, and loses none."""

@@ -1,4 +1,4 @@
-"""What lies in a spool, read from its files alone, while anybody writes to it.
+"""What a spool holds, read from its files alone, whoever writes to it.
 
 Nothing is locked for longer than a look, and nothing is changed.
 """
@@ -16,7 +16,9 @@ from ._segment import count_unsettled, first_unsettled, read_progress
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Census:
-    """One destination's directory: `stored == delivered + pending + rejected + dropped`.
+    """What one destination's directory holds, counted record by record.
+
+    What its segments store is `delivered + pending + rejected + dropped`.
 
     Attributes:
         label: The name of the destination's directory.

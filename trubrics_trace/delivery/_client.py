@@ -1,7 +1,8 @@
-"""Trubrics' own client with a spool where it had a list: the only door of `trubrics`.
+"""Trubrics' own client, with a spool where it had a list.
 
-Code that tracks by hand changes one import. What it tracks is sent as the client would
-have sent it, with a `record_id` in its properties, and survives the process.
+This is the only door of `trubrics`. Code that tracks by hand changes one import. What it
+tracks is sent as the client would have sent it, with a `record_id` in its properties, and
+survives the process.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     class Trubrics:
-        """The client's words, which ships no types; held against its own by a test."""
+        """The client's words, since it ships no types; a test compares them."""
 
         api_key: str
         host: str
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
             """Track a prompt and its generation; `latency` is seconds."""
 
     class ClientOptions(TypedDict, total=False):
-        """What else the client takes; its thread, which these are for, is not started."""
+        """What else the client takes, for a thread that is not started here."""
 
         flush_interval: float
         flush_batch_size: int

@@ -1,4 +1,4 @@
-"""One destination: its spool, and what carries the spool there, made at first need.
+"""One destination: its spool, and what carries it there, made at need.
 
 Nothing is opened, started or imported before a record is on its way; without credentials
 there is a spool, and nothing that sends.
@@ -87,7 +87,7 @@ class Deliveries:
         self._making = threading.RLock()
 
     def to(self, destination: Destination, settings: Settings) -> Delivery:
-        """Return the delivery to a destination, made with these settings if it is new."""
+        """Return a destination's delivery, made with these settings if it is new."""
         label = destination.label
         delivery = self._by_label.get(label)
         if delivery is not None:
@@ -111,7 +111,7 @@ class Deliveries:
             delivery.close(deadline - _clock.monotonic())
 
     def stats(self) -> list[Stats]:
-        """Return one moment of each destination's spool, those closed meanwhile too."""
+        """Return one moment of each destination's spool, closed ones too."""
         return [spool.stats() for spool in list(self._spools.values())]
 
     def hold(self) -> None:
@@ -127,7 +127,7 @@ class Deliveries:
         self._making.release()
 
     def drop_in_child(self) -> None:
-        """After a fork: forget the parent's, and close the files that were inherited."""
+        """After a fork, forget the parent's, and close the inherited files."""
         inherited, self._spools = self._spools, {}
         self._by_label = {}
         self._making = threading.RLock()
@@ -159,7 +159,10 @@ def spool_at(root: Path | None, destination: Destination, settings: Settings) ->
 
 
 def transport_to(destination: Destination, settings: Settings) -> Transport | None:
-    """Return what speaks to a destination; None, said once, where nothing may be sent."""
+    """Return what speaks to a destination, or None where nothing may be sent.
+
+    If that is for want of credentials, it is said once.
+    """
     # Imported here: who has no credentials never pays for an HTTP client.
     if destination.platform == "ingestion" and settings.api_key:
         from ._ingestion import IngestionTransport

@@ -18,7 +18,7 @@ _NAME = "trubrics-trace"
 
 
 def spool_root(spool_dir: str | None) -> Path | None:
-    """Return the spool's directory, made if need be; None where no place will do.
+    """Return the spool's directory, made if need be; None if no place will do.
 
     The ladder: `SPOOL_DIR`, else the platform's state directory, else the temporary one.
     A `SPOOL_DIR` that cannot be used does not lead further down: it was said on purpose.
@@ -27,7 +27,10 @@ def spool_root(spool_dir: str | None) -> Path | None:
 
 
 def existing_root(spool_dir: str | None) -> Path:
-    """Return the spool's directory without making any: the first that is there."""
+    """Return the spool's directory without making it: the first that exists.
+
+    Where none does, the first of the ladder.
+    """
     rungs = list(_rungs(spool_dir))
     return next((place for place in rungs if place.is_dir()), rungs[0])
 
@@ -51,7 +54,7 @@ def _is_private(place: Path) -> bool:
 
 
 def _is_shared(place: Path) -> bool:
-    """Whether others have it too: a directory of ours or the system's, open to them.
+    """Whether it is a directory of ours or the system's, open to others too.
 
     Whoever else owns a directory could put another in the place of ours inside it.
     """
@@ -64,7 +67,7 @@ def _is_shared(place: Path) -> bool:
 
 
 def _rungs(spool_dir: str | None) -> Iterator[Path]:
-    """Yield each place of the ladder, or a private one inside it where others share it.
+    """Yield the ladder's places; for a shared one, a private one inside it.
 
     The mode of a directory that is there already is not ours to change: it may be a
     mounted volume, or /tmp.
@@ -88,7 +91,7 @@ def _ladder() -> Iterator[Path]:
 def state_directory(
     platform: str, environment: Mapping[str, str], home: Path | None
 ) -> Path | None:
-    """Return where a platform's programs keep what they need again; None if unknown."""
+    """Return where a platform's programs keep their state; None if unknown."""
     variable = {"win32": "LOCALAPPDATA", "darwin": ""}.get(platform, "XDG_STATE_HOME")
     if said := environment.get(variable):
         return Path(said)

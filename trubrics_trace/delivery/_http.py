@@ -1,7 +1,8 @@
-"""One kept-alive connection that never follows, and never hangs: the door of requests.
+"""One kept-alive connection that never follows, and never hangs.
 
-A redirect is an answer like any other, so a key never leaves for another origin; and an
-answer is read to its end within a deadline, and within a bound.
+This is the door of `requests`. A redirect is an answer like any other, so a key never
+leaves for another origin; and an answer is read to its end within a deadline, and within a
+bound.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def _parsed(content: bytes) -> Any:
 
 
 def _seconds_of(retry_after: str | None) -> float:
-    """Return the seconds that a Retry-After header says (RFC 9110, 10.2.3); 0 if none."""
+    """Return the seconds that `Retry-After` says (RFC 9110, 10.2.3), else 0."""
     if not retry_after:
         return 0.0
     try:

@@ -131,7 +131,7 @@ def outcome_of(answer: Answer) -> Outcome:
 
 
 def payload_of(record: Record, anonymous_user: str) -> dict[str, Any]:
-    """Return the record in the API's words: what the official client would post."""
+    """Return the record in the API's words, as the official client posts it."""
     if isinstance(record, TrackedRecord):
         return dict(record.payload)
     user_id = record.user_id or _anonymous(record, anonymous_user)
@@ -187,7 +187,7 @@ def _event_properties(record: Record) -> dict[str, Any]:
 
 
 def _with_metadata(metadata: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata, flat, and ours over it; what has one of our names is renamed."""
+    """Return the metadata and ours, flat; where names meet, theirs is renamed."""
     theirs: dict[str, Any] = {}
     for key, value in metadata.items():
         free = key

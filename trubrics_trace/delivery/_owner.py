@@ -25,7 +25,7 @@ _CLOSED = -1
 
 @dataclasses.dataclass(slots=True)
 class Owned:
-    """What one process left, or is leaving: its lock, and its segments oldest first."""
+    """What one process left, or leaves: its lock, and segments oldest first."""
 
     name: str
     lock_path: Path
@@ -60,7 +60,7 @@ def new_owner(directory: Path) -> Owned:
 
 
 def orphans(directory: Path, held: set[str]) -> Iterator[tuple[Owned, int]]:
-    """Yield what owners left that are gone, locked by us, with how many records wait."""
+    """Yield each gone owner's share, locked by us, and how many records wait."""
     for lock_path in sorted(directory.glob("*.lock")):
         if lock_path.stem in held:
             continue
@@ -86,7 +86,7 @@ def orphans(directory: Path, held: set[str]) -> Iterator[tuple[Owned, int]]:
 
 
 def is_owner_alive(lock_path: Path) -> bool:
-    """Whether a process holds this lock now; asked with a look that lets go at once."""
+    """Whether a process holds this lock now; the look lets go at once."""
     try:
         file = os.open(lock_path, os.O_RDWR)
     except OSError:
@@ -98,7 +98,7 @@ def is_owner_alive(lock_path: Path) -> bool:
 
 
 def release(owned: Owned) -> None:
-    """Give an owner's lock back, and its name away where nothing is left under it."""
+    """Give an owner's lock back, and delete it if no segment is left."""
     if not owned.segments:
         with contextlib.suppress(OSError):
             owned.lock_path.unlink()

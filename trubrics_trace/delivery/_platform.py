@@ -1,4 +1,4 @@
-"""The only room that speaks the e-mail and password platform, the older one.
+"""The only room that speaks the older platform, of e-mail and password.
 
 What `trubrics` 1.5 and 1.6 spoke: Firebase's sign-in, and documents of Firestore's REST
 API (`trubrics/platform/auth.py` and `__init__.py` of those versions). A token lives an
@@ -158,7 +158,7 @@ class PlatformTransport:
 
 
 def document_of(record: Record) -> dict[str, Any]:
-    """Return the record as a document, field by field as the old client wrote it."""
+    """Return the record as a document, each field as the old client wrote it."""
     if isinstance(record, FeedbackRecord):
         fields = _fields(_feedback(record))
     elif isinstance(record, PromptRecord):
@@ -187,7 +187,7 @@ def value_of(value: Any) -> dict[str, Any]:  # noqa: PLR0911 - a table of types
 
 
 def _item(value: Any) -> dict[str, Any]:
-    """Return a value as it stands in an array, which may hold no other directly."""
+    """Return a value as it stands in an array, which holds no array directly."""
     if isinstance(value, (list, tuple)):
         return {"stringValue": json.dumps(value)}
     return value_of(value)
@@ -249,7 +249,10 @@ def _organisation_of(email: str) -> dict[str, Any]:
 
 
 def _emulated(variable: str, host: str) -> str:
-    """Return the host, or the emulator's, which serves each API below its own name."""
+    """Return the host, or its emulator where the variable names one.
+
+    The sign-in's emulator serves its API below that API's own name.
+    """
     emulator = os.environ.get(variable)
     if not emulator:
         return host

@@ -34,7 +34,7 @@ class Progress:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Progress:
-        """Return what the content says; what is torn or strange says: nothing settled."""
+        """Return what the content says; torn or strange, it says nothing settled."""
         try:
             offset, delivered, rejected, dropped = map(int, content.split())
         except ValueError:
@@ -178,7 +178,7 @@ def count_unsettled(path: Path) -> int:
 
 
 def first_unsettled(path: Path) -> bytes | None:
-    """Return the oldest line of the segment at `path` that waits; None if none does."""
+    """Return a segment's oldest line that waits, or None if none does."""
     file = os.open(path, os.O_RDONLY)
     try:
         size = os.fstat(file).st_size

@@ -41,7 +41,7 @@ class Delivered:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retry:
-    """Nobody knows, or not now: the same batch again, not before `after_seconds`."""
+    """Nobody knows, or not now: send it again, not before `after_seconds`."""
 
     why: str
     after_seconds: float = 0.0
@@ -50,7 +50,7 @@ class Retry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rejected:
-    """The destination will not have it; `guilty` are the positions that it named."""
+    """The destination will not have it; `guilty` are positions that it named."""
 
     why: str
     guilty: frozenset[int] = frozenset()
@@ -60,7 +60,7 @@ Outcome: TypeAlias = "Delivered | Retry | Rejected"
 
 
 class Transport(Protocol):
-    """What speaks one platform's words: the seam between delivery and its wire."""
+    """What speaks one platform's words: the seam between delivery and wire."""
 
     @property
     def max_batch(self) -> int:
@@ -114,7 +114,7 @@ class Sender:
         self.last_error: str | None = None
 
     def start(self) -> None:
-        """Start the thread, unless it runs. Where none can start, records stay on disk.
+        """Start the thread unless it runs; if none can, records stay on disk.
 
         One that was stopped stays so: the spool may have another sender by now.
         """
@@ -138,13 +138,13 @@ class Sender:
             self._thread = thread
 
     def wake_if_full(self) -> None:
-        """Let the thread send now if a whole batch waits. Called after each record."""
+        """After each record, let the thread send now if a whole batch waits."""
         is_full = self._failures == 0 and self._spool.pending >= self._batch_size
         if is_full and self._wakes.empty():
             self._wakes.put(None)
 
     def begin_flush(self) -> Flush:
-        """Send what was taken before this call, now; the answer tells when it is done.
+        """Send now what was taken before; the answer tells when it is done.
 
         A backoff ends early for it, but not a wait that the destination asked for.
         """
@@ -156,11 +156,11 @@ class Sender:
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last attempt failed: then waiting at exit would wait in vain."""
+        """Whether the last attempt failed: then a wait at exit would be in vain."""
         return self._failures > 0
 
     def stop(self, timeout: float) -> None:
-        """Let the thread end after the batch in flight; wait at most `timeout` seconds."""
+        """Let the thread end after its batch; wait at most `timeout` seconds."""
         self._is_stopping = True
         self._wakes.put(None)
         thread = self._thread
@@ -189,7 +189,7 @@ class Sender:
             )
 
     def _wait(self) -> None:
-        """Wait for a whole batch, a flush or the interval; with a backoff, for its end."""
+        """Wait for a whole batch, a flush or the interval; in a backoff, its end."""
         now = self._clock()
         wait = self._flush_interval
         if self._failures:
@@ -228,7 +228,7 @@ class Sender:
         return all(self._send(route, batch) for route, batch in by_route.items())
 
     def _send(self, route: str, batch: list[tuple[Entry, Record]]) -> bool:
-        """Send one batch, split where it is refused; whether all of it was settled."""
+        """Send a batch, split where it is refused; whether all of it was settled."""
         outcome = self._transport.send(route, [record for _, record in batch])
         if isinstance(outcome, Delivered):
             self._succeed()
@@ -283,7 +283,7 @@ class Sender:
 
 
 class Flush:
-    """What was taken before one moment, on its way; asked until it has arrived."""
+    """What was taken before a moment, on its way; asked until it has arrived."""
 
     def __init__(self, spool: Spool, sender: Sender) -> None:
         self._spool = spool

@@ -1,4 +1,4 @@
-"""Records on disk before they are sent: segments, owners, acknowledgements.
+"""Records, on disk before they leave: segments, owners, acknowledgements.
 
 Rule 1: a process appends to files of its own, and holds a lock that dies with it.
 Rule 2: whoever finds a lock that nobody holds adopts what its owner left behind.
@@ -66,7 +66,7 @@ class Spool:
         self._waiting_since: float | None = None
 
     def put(self, line: bytes) -> None:
-        """Keep one record. When this returns, it survives the process, or is counted."""
+        """Keep one record: on return it survives the process, or is counted."""
         refusal: OSError | None = None
         with self._lock:
             try:
@@ -207,7 +207,7 @@ class Spool:
         return segments[-1]
 
     def _make_room(self, wanted: int) -> None:
-        """Before a new segment: drop the oldest whole ones that the cap leaves no place."""
+        """Before a new segment, drop the oldest whole ones that exceed the cap."""
         size = sum(segment.size for segment in self._segments())
         for segment in list(self._segments()):
             if size + wanted <= self._max_bytes:

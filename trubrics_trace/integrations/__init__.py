@@ -1,1 +1,1 @@
-"""The doors: one small file for each framework, which only that file imports."""
+"""The doors: each framework has a small file, which alone imports it."""

@@ -1,4 +1,4 @@
-"""What every door does: one fresh scope for one request, current in its steps only.
+"""What every door does: a request has a fresh scope, current in its steps.
 
 Rule 1: a door's scope is a root. It inherits nothing, and no run of LangChain's that the
 context tells of, from a request before or from around, is the request's own.
@@ -19,7 +19,7 @@ from ..scope._scope import Scope
 
 
 class Step:
-    """A block inside a scope, or inside none, and outside any run of LangChain's.
+    """A block inside a scope, or none, and outside any run of LangChain's.
 
     May be entered again, one after the other: each step goes on where the last one left.
     """
@@ -45,7 +45,7 @@ class Step:
 
 @contextmanager
 def closed_by_failure(scope: Scope) -> Iterator[None]:
-    """Close the scope if the block raises; else its response may still have work to do."""
+    """Close the scope if the block raises; else a response may still need it."""
     try:
         yield
     except BaseException:

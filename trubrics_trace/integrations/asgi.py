@@ -1,9 +1,10 @@
-"""A scope around each request of an ASGI app: FastAPI, Starlette, Litestar, Quart, any.
+"""A scope around each request of an ASGI app.
 
-Pure ASGI, so it covers endpoint, stream body and background tasks alike. While the app
-waits in the server's `receive` and `send`, the context holds nothing: there asyncio copies
-it for the next request of a keep-alive connection (python/cpython#140947,
-Kludex/uvicorn#2167), whose user would else be this one's.
+For FastAPI, Starlette, Litestar, Quart and any other. Pure ASGI, so it covers endpoint,
+stream body and background tasks alike. While the app waits in the server's `receive` and
+`send`, the context holds nothing: there asyncio copies it for the next request of a
+keep-alive connection (python/cpython#140947, Kludex/uvicorn#2167), whose user would else be
+this one's.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _App: TypeAlias = Callable[[_Connection, _Receive, _Send], Awaitable[None]]
 
 
 class TrubricsMiddleware:
-    """An ASGI app around another: each HTTP request and WebSocket has its own scope.
+    """An ASGI app around another: a scope for each HTTP request or WebSocket.
 
     The scope is fresh, and closes when the app has done all of its work for the request.
     Anything else, such as the lifespan, passes through untouched.
@@ -116,7 +117,7 @@ def header(name: str) -> Callable[[_Connection], str | None]:
 
 
 def cookie(name: str) -> Callable[[_Connection], str | None]:
-    """Return a callable that reads a request's cookie, whose name has its case.
+    """Return a callable that reads a request's cookie; case counts in `name`.
 
     A cookie that is absent, or that is there more than once and says different things,
     names nobody: RFC 6265 lets no server rely on their order.

@@ -1,4 +1,4 @@
-"""The scope that sends a Celery task, opened anew in the worker that runs it.
+"""The scope that sends a Celery task, opened anew in the task's worker.
 
 It travels as one header of the message, as JSON text, which every broker carries. In the
 worker it is a root: nothing of what the worker did before is inherited.
@@ -36,7 +36,7 @@ _OPENED = "trubrics_trace_opened"  # where a running task's request keeps its op
 
 
 def install(app: Celery) -> None:
-    """Let the current scope travel with each task that is sent, to the app's workers.
+    """Let the current scope travel with each sent task to the app's workers.
 
     Call it where the app is made, so that clients and workers both do. A task's model
     calls then belong to whoever sent it, also through retries, chains and groups; sent
@@ -135,7 +135,7 @@ def _is_json(value: object) -> bool:
 
 
 def _told_in(text: object) -> Mapping[str, Any]:
-    """Return what a header says; one that is absent, or none of ours, says nothing."""
+    """Return what a header says; absent, or none of ours, it says nothing."""
     try:
         told = json.loads(text) if isinstance(text, str) else None
     except ValueError:

@@ -26,7 +26,7 @@ from ._door import Step, closed_by_failure
 
 
 class TrubricsMiddleware:
-    """Django middleware: each request has its own scope, to the last part of its body.
+    """Django middleware: each request has a scope, to its body's last part.
 
     Belongs into `MIDDLEWARE` after whatever finds the user, such as Django's
     `AuthenticationMiddleware`. The setting `TRUBRICS` is a dict of the keywords of
@@ -88,7 +88,7 @@ class TrubricsMiddleware:
 
 
 def _followed(response: HttpResponse, scope: Scope) -> HttpResponse:
-    """Return the response, whose body, if it is a stream, now closes the scope.
+    """Return the response; its body, if it is a stream, now closes the scope.
 
     A file stays as it is, so that the server may send it in its own way.
     """

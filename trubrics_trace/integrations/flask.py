@@ -1,8 +1,8 @@
-"""A scope around each request of a Flask app: hooks, view, stream body and teardown.
+"""A scope around each request of a Flask app.
 
-Two halves: around `app.wsgi_app`, where Flask wants middleware, the scope; before the
-view, when everything that loads a user has run, the callables, inside the request context
-that they read.
+It covers hooks, view, stream body and teardown. Two halves: around `app.wsgi_app`, where
+Flask wants middleware, the scope; before the view, when everything that loads a user has
+run, the callables, inside the request context that they read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""A scope around each request of a WSGI app: Flask, Django, Bottle, Pyramid, any.
+"""A scope around each request of a WSGI app.
 
-The call of the app, each step of the body that it returns, and the body's `close()` run
-inside one scope; while the server writes what it was given, nothing of ours is current.
+For Flask, Django, Bottle, Pyramid and any other. The call of the app, each step of the body
+that it returns, and the body's `close()` run inside one scope; while the server writes what
+it was given, nothing of ours is current.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SCOPE_KEY = "trubrics_trace.scope"
 
 
 class TrubricsWSGIMiddleware:
-    """A WSGI app around another: each request has its own scope, to the body's last byte.
+    """A WSGI app around another: a scope a request, to the body's last byte.
 
     The scope is fresh, and closes when the server closes the body. Lists and files are
     handed on as they are, so that the server may measure and send them in its own way.
@@ -85,7 +86,7 @@ class TrubricsWSGIMiddleware:
 
 
 class _Body:
-    """What an app returned, each step of it taken inside the scope of its request.
+    """What an app returned, each step taken inside the scope of its request.
 
     No generator: closed before its first step, one would not close what is inside.
     """

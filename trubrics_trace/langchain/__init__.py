@@ -1,4 +1,5 @@
-"""What LangChain did, told as one record per model call: the only door of LangChain.
+"""What LangChain did, told as one record per model call.
 
-Only `_handler.py` imports it, and is itself imported when LangChain is.
+This is the only door of LangChain. Only `_handler.py` imports it, and is itself imported
+when LangChain is.
 """

@@ -1,6 +1,7 @@
-"""What LangChain's `config` says of a call, without LangChain's own noise. Pure.
+"""What LangChain's `config` says of a call, without LangChain's noise.
 
-A client of the app may have written it, so who it names only fills what no scope says.
+A client of the app may have written it, so who it names only fills what no scope says. All
+here is pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""LangChain's own context variable, which leaks with contexts, and how to step out of it.
+"""LangChain's own context variable, which leaks, and how to step out.
 
 LangChain tells the calls inside a run of their run by `var_child_runnable_config`
 (langchain_core/runnables/config.py). A context that was copied inside a run, by asyncio
@@ -23,7 +23,7 @@ def leave_run() -> Token[Any] | None:
 
 
 def rejoin_run(left: Token[Any] | None) -> None:
-    """Restore what `leave_run` took away; in any other context there is nothing to."""
+    """Restore what `leave_run` took away; in another context, do nothing."""
     if left is None:
         return
     try:

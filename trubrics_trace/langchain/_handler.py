@@ -1,8 +1,9 @@
-"""LangChain's callbacks, told as one record per model call: the door of langchain_core.
+"""LangChain's callbacks, told as one record per model call.
 
-One handler serves the whole process, and any made by hand works beside it: whoever is
-first at a run's end takes its note. Nothing is read at the end that could have changed
-since the start; `on_llm_end` and `on_llm_error` run in a task of their own.
+This is the door of `langchain_core`. One handler serves the whole process, and any made by
+hand works beside it: whoever is first at a run's end takes its note. Nothing is read at the
+end that could have changed since the start; `on_llm_end` and `on_llm_error` run in a task
+of their own.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from ._turns import MAX_RUNNING, Turn, turns
 
 
 class TrubricsCallbackHandler(BaseCallbackHandler):
-    """LangChain's handler for Trubrics: every model call it hears of becomes a record.
+    """LangChain's handler for Trubrics: it records each model call it sees.
 
     Inside a scope nobody needs it: the scope brings it along. By hand it goes wherever
     LangChain takes callbacks, and records there whether or not a scope is open; its
@@ -114,7 +115,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
 
     @property
     def run_inline(self) -> bool:  # type: ignore[override]
-        """Whether async callbacks run in the loop: yes, at half the cost of a thread.
+        """Whether async callbacks run in the loop: yes, at half a thread's cost.
 
         Save where somebody else's handler would then not be told: see `_inline.py`.
         """
@@ -251,7 +252,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
             self._receive(noted)
             return
         scope = turns.owner_of(parent_run_id)
-        if not self._is_recorded(scope):
+        if not self._is_recorded(scope, parent_run_id):
             return
         metadata = metadata or {}
         config = config_attributes(tags, metadata)
@@ -275,7 +276,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
             )
 
     def _receive(self, turn: Turn) -> None:
-        """Have the record sent where this handler sends: its own place, or the usual."""
+        """Have the record sent to this handler's own place, or else the usual."""
         usual = _runtime.settings()
         if self._settled_on is not usual:  # configured anew: all but the credentials
             self._settings = _runtime.settings_with(**self._given)
@@ -283,14 +284,15 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         settings = self._settings or usual
         turn.recipients.setdefault(settings.destination, settings)
 
-    def _is_recorded(self, scope: Scope | None) -> bool:
+    def _is_recorded(self, scope: Scope | None, parent: UUID | None) -> bool:
         if scope is not None:
             if not scope.is_enabled:
                 ledger.skip("scope_disabled")
             return scope.is_enabled
         if not self._is_hooks_own or _runtime.settings().capture == "all":
             return True
-        if scope_was_opened_here():
+        # A worker may have been handed the config of a run, and know of no scope.
+        if scope_was_opened_here() or turns.is_over(parent):
             ledger.fault(
                 "late",
                 lambda: (
@@ -303,6 +305,6 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
 
 
 def settle_orphans() -> None:
-    """Tell the calls whose end nobody can report any more: they were cancelled."""
+    """Tell the calls whose end nobody can report any more, as cancelled."""
     for turn, ended in turns.take_orphans():
         attempt("callback_failed", tell, turn, None, "cancelled", None, ended)

@@ -21,7 +21,7 @@ TRIGGER = "langchain_core.tracers.context"  # where the list of hooks lives
 
 
 class Hook:
-    """What stands for a ContextVar in LangChain's list: only `get` is ever called.
+    """What stands for a ContextVar in LangChain's list: only `get` is called.
 
     A real one would be a second truth beside the scope's.
     """
@@ -46,7 +46,7 @@ class Hook:
 
 
 def register(context_module: ModuleType) -> None:
-    """Register the hook with `langchain_core.tracers.context`, which has been imported.
+    """Register the hook with `langchain_core.tracers.context`, once imported.
 
     Runs inside the app's own import of LangChain, so whatever is wrong there is said and
     not raised.

@@ -1,4 +1,4 @@
-"""Whether our async callbacks may run in the loop without silencing somebody else's.
+"""Whether our async callbacks may run in the loop and silence no others.
 
 `AsyncCallbackManager.on_llm_start`, of langchain-core up to 1.7, tells a completion model's
 start to the inline handlers *or* to the others (langchain-ai/langchain#39633). There, and

@@ -1,7 +1,8 @@
-"""Messages told plainly: roles, texts, tool calls, and notes where media stood. Pure.
+"""Messages told plainly: roles, texts, tool calls, and notes for media.
 
 A message is read by its attributes, and never changed. Of a content block, in whatever
 provider's shape, its text is told or a note left; thoughts and calls of tools are not text.
+All here is pure.
 """
 
 from __future__ import annotations
@@ -28,11 +29,21 @@ _SILENT_BLOCKS = frozenset(
         "thinking",
         "redacted_thinking",
         "reasoning",
+        "reasoning_content",
         "tool_use",
         "tool_call",
         "tool_call_chunk",
         "function_call",
         "input_json_delta",
+        # The provider's own tools: Anthropic's, LangChain's word for them, OpenAI's.
+        "server_tool_use",
+        "server_tool_call",
+        "server_tool_call_chunk",
+        "web_search_call",
+        "file_search_call",
+        "code_interpreter_call",
+        "computer_call",
+        "mcp_call",
     )
 )
 
@@ -43,7 +54,7 @@ def tell_messages(messages: Iterable[Any]) -> tuple[dict[str, Any], ...]:
 
 
 def prompt_of(told: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the user asked: the last user's message, else the last of all."""
+    """Return what the user asked: the last user's message, else the last one."""
     for message in reversed(told):
         if message["role"] == "user":
             return str(message["content"])
@@ -63,7 +74,7 @@ def text_of(content: Any, *, between: str = "\n") -> str:
 
 
 def answer_of(message: Any) -> str:
-    """Return the text of a model's message, its blocks put together without a gap."""
+    """Return the text of a model's message, its blocks joined without a gap."""
     return text_of(getattr(message, "content", ""), between="")
 
 
@@ -118,7 +129,7 @@ def _text_of_block(block: Any) -> str:
 
 
 def _note_of_media(kind: str, block: Mapping[str, Any]) -> str:
-    """Return the note for an image, sound or file, in any of the providers' shapes."""
+    """Return the note for an image, sound or file, in any provider's shape."""
     noun = kind.removesuffix("_url").removeprefix("input_")
     # Under the type's own name (OpenAI), under "source" (Anthropic), under "file", or
     # beside the type (LangChain).
@@ -141,9 +152,17 @@ def _note_of_media(kind: str, block: Mapping[str, Any]) -> str:
         head, _, data = data.partition(",")
         media_type = head.removeprefix("data:").partition(";")[0] or media_type
     elif "://" in data[:12]:
-        where = urlsplit(data)  # its query may hold a signature
-        return media_note(noun, f"{where.scheme}://{where.hostname}{where.path}", None)
+        return media_note(noun, _place_of(data) or media_type, None)
     return media_note(noun, media_type, _size_of_base64(data))
+
+
+def _place_of(url: str) -> str | None:
+    """Return a URL without what may hold a secret; None for one that is none."""
+    try:
+        where = urlsplit(url)
+    except ValueError:  # such as half an IPv6 address
+        return None
+    return f"{where.scheme}://{where.hostname or ''}{where.path}"
 
 
 def _size_of_base64(data: str) -> int:

@@ -1,4 +1,4 @@
-"""A call noted at its start, and told at its end: the note and the answer, as a record."""
+"""A call noted at its start and, with its answer, told as a record."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Turn:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LiveRun:
-    """A chain, tool or retriever that runs: whose it is, and what its tree is called."""
+    """A chain, tool or retriever that runs: whose it is, and its tree's name."""
 
     scope: Scope | None
     root_name: str | None
@@ -108,7 +108,7 @@ class Turns:
         return live.scope
 
     def begin(self, run_id: UUID, turn: Turn) -> Turn | None:
-        """Note a call. Returns the note that had to be given up for it, if one had."""
+        """Note a call; return the note that had to be given up for it, if any."""
         key = run_id.int
         orphans = self._orphans
         watch = weakref.ref(run_id, lambda _: orphans.append((key, _clock.monotonic())))
@@ -124,22 +124,21 @@ class Turns:
         return None if noted is None else noted[0]
 
     def take(self, run_id: UUID) -> Turn | None:
-        """Take the note of a call back: to whoever comes first, and to nobody after."""
+        """Take a call's note back; whoever comes first has it, and nobody after."""
         noted = self._turns.pop(run_id.int, None)
         return None if noted is None else noted[0]
 
     def take_orphans(self) -> list[tuple[Turn, float]]:
-        """Take the notes of calls whose end nobody can report any more, and since when."""
-        orphans = []
-        while self._orphans:
+        """Take the notes of calls whose end nobody can report, and since when."""
+        orphans: list[tuple[Turn, float]] = []
+        while True:
             try:
                 key, ended = self._orphans.popleft()
-            except IndexError:  # another thread took the last
-                break
+            except IndexError:  # not asked first: another thread could take the last
+                return orphans
             noted = self._turns.pop(key, None)
             if noted is not None:
                 orphans.append((noted[0], ended))
-        return orphans
 
     def clear(self) -> None:
         """Forget everything: in a forked child, whose parent will tell it."""

@@ -1,1 +1,1 @@
-"""What makes a record fit to leave: sampled, asked about, redacted, logged, spooled."""
+"""How a record leaves: sampled, asked about, redacted, logged, spooled."""

@@ -1,4 +1,4 @@
-"""The guard of the pipeline, and of all that ends in it: LangChain's callbacks."""
+"""The guard of the pipeline and of LangChain's callbacks, which end in it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def attempt(reason: str, step: Callable[..., _T], *args: Any, **kwargs: Any) -> 
 
 
 def _where(error: BaseException) -> str:
-    """Return where it was raised; what it says might be a prompt, so that is left out."""
+    """Return where it was raised, not what it says: that might be a prompt."""
     trace = error.__traceback__
     if trace is None:
         return "an unknown place"

@@ -30,7 +30,11 @@ LOGGER_NAME = _notices.logger.name
 
 
 def log(record: Record, settings: Settings) -> None:
-    """Tell the record to whoever listens. Raises what a processor of the app raises."""
+    """Tell the record to whoever listens.
+
+    Raises:
+        BaseException: What a processor of the app raises.
+    """
     if structlog.is_configured():
         fields = _fields(record, settings)
         # What the record does not say, the app's own context must not say for it.
@@ -50,12 +54,12 @@ def log(record: Record, settings: Settings) -> None:
 
 
 def print_line(record: Record) -> None:
-    """Tell the record to people, on stderr; one write, so that threads do not mix."""
+    """Tell people the record, on stderr; one write, so threads do not mix."""
     sys.stderr.write(f"{console_line(record)}\n")
 
 
 def console_line(record: Record) -> str:
-    """Return the record as one line for people, at most some 160 characters long."""
+    """Return the record as one line for people, some 160 characters at most."""
     who = _short(record.user_id or "nobody", 24)
     when = _ended_at(record)
     if isinstance(record, PromptRecord):
@@ -72,7 +76,7 @@ def console_line(record: Record) -> str:
 
 
 def _ended_at(record: Record) -> str:
-    """Return the time of day at which it ended, in UTC: lines come in that order."""
+    """Return the time of day it ended at, in UTC: lines come in that order."""
     lasted = record.latency_seconds if isinstance(record, PromptRecord) else 0.0
     try:
         ended = datetime.fromisoformat(record.started_at) + timedelta(seconds=lasted)

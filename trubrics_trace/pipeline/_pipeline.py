@@ -1,4 +1,4 @@
-"""Sample, ask, redact, log, spool, wake; and never raise.
+"""Sample, ask, redact, log, spool, wake; and raise in strict mode only.
 
 The order is a promise: `before_send` sees the record as it was born, and log and spool
 see the same masked values. When the last step is done the record outlives the process;
@@ -48,7 +48,7 @@ def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
 
 
 def line_of(record: Record) -> bytes:
-    """Return the record as one line of the spool; `?` for what UTF-8 cannot say."""
+    """Return the record as a line of the spool; `?` for what UTF-8 cannot say."""
     line = json.dumps(
         record.to_dict(), default=str, ensure_ascii=False, separators=(",", ":")
     )

@@ -51,7 +51,7 @@ _R = TypeVar("_R", bound=Record)
 
 
 def prepare(record: _R, settings: Settings) -> _R:
-    """Return the record as it may leave: within its limits, redacted, JSON-safe."""
+    """Return the record as it may leave: within limits, redacted, JSON-safe."""
     text = _Texts(settings)
     changes: dict[str, Any] = {
         "metadata": text.json_safe(record.metadata),
@@ -87,7 +87,7 @@ def told_by_itself(value: object, saying: Callable[[Any], str] = str) -> str:
 
 
 def clean_error(message: str) -> str:
-    """Return an error's message, cut, and cleared of the shapes of keys and passwords.
+    """Return an error's message, cut, with no shapes of keys and passwords.
 
     Example:
         >>> clean_error("Incorrect API key provided: sk-proj-12345678abcd")
@@ -102,7 +102,7 @@ def clean_error(message: str) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """Return the text, cut to `limit` characters and marked where it is longer.
+    """Return the text, cut to `limit` characters and marked if it is longer.
 
     Example:
         >>> cut("abcdefgh", 3)
@@ -165,7 +165,7 @@ def _feedback_changes(
 def _tracked_payload(
     payload: Mapping[str, Any], text: _Texts, settings: Settings
 ) -> FrozenDict:
-    """Return what the official client would post: its texts redacted, its names not."""
+    """Return what the official client would post: texts redacted, names not."""
     names = _Texts(settings, redactors=())
     safe = {
         name: (text if name in _TEXTS_OF_A_PAYLOAD else names).json_safe(value)
@@ -283,7 +283,7 @@ def _redacted(redactor: Redactor, text: str) -> str:
 
 
 def _foreign(reason: str, function: Callable[[Any], Any], value: Any) -> Any:
-    """Call what is not ours, and return None where it raises: the guard of this room."""
+    """Call foreign code; return None where it raises: the guard of this room."""
     try:
         return function(value)
     except PASSING:

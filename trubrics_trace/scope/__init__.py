@@ -1,1 +1,1 @@
-"""Who is asking, from here to the end of the block, and wherever its work goes."""
+"""Who is asking, from here to a block's end, and wherever its work goes."""

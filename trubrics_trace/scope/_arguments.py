@@ -1,4 +1,4 @@
-"""A user read from a call's arguments, each time a decorator, scope or door is asked.
+"""A user read from arguments, each time a decorator, scope or door asks.
 
 A callable that raises means nobody: it is counted, said once with its place, and never
 reaches the caller.
@@ -44,7 +44,7 @@ _SHOWN = (*IDENTITY_NAMES, "tags")
 
 
 class Recipe:
-    """How one decorator, scope or door reads its attributes, each time it is asked."""
+    """How a decorator, scope or door reads attributes, each time it is asked."""
 
     __slots__ = ("_constants", "_readers", "_ready", "reads")
 
@@ -89,7 +89,7 @@ class Recipe:
     def for_function(
         cls, keywords: Mapping[str, Any], function: Callable[..., Any]
     ) -> Recipe:
-        """Return the recipe of a function, whose callables take its arguments by name.
+        """Return a function's recipe, whose callables take its arguments by name.
 
         Raises:
             ConfigurationError: A declared name is no parameter of the function, or an
@@ -139,13 +139,16 @@ class Recipe:
 
 
 def said(keywords: Mapping[str, Any]) -> Attributes:
-    """Return what holds where only values are taken. Never raises, save when strict."""
+    """Return what holds where only values are taken.
+
+    Never raises, save in strict mode.
+    """
     warn_of_near_misses(keywords)
     return _attributes(keywords)
 
 
 class _Guard:
-    """Around foreign code that is asked who the user is: what it raises ends here."""
+    """Around foreign code that is asked who the user is; its errors end here."""
 
     __slots__ = ("_name", "_reader")
 

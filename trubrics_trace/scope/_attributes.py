@@ -86,7 +86,7 @@ def merge(outer: Attributes, inner: Attributes) -> Attributes:
 
 
 def without_identity(said: Attributes) -> Attributes:
-    """Return the same without who it was: of what is over only the rest is known."""
+    """Return the same without who it was: what is over tells only the rest."""
     return dataclasses.replace(
         said, user_id=NOT_GIVEN, thread_id=NOT_GIVEN, session_id=NOT_GIVEN
     )
@@ -125,7 +125,7 @@ def attributes_of(keywords: Mapping[str, Any]) -> Attributes:
 
 
 def warn_of_near_misses(names: Iterable[str]) -> None:
-    """Count and say once each keyword that is metadata but was hardly meant to be."""
+    """Count and say once each keyword that was hardly meant to be metadata."""
     for name in names:
         if name in _NEAR_MISSES:
             ledger.fault(

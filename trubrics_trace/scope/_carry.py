@@ -28,7 +28,7 @@ _Work = TypeVar("_Work")
 
 
 def carry_scope(work: _Work) -> _Work:
-    """Bind one piece of work to the current scope, for a pool, a task or a queue.
+    """Bind one piece of work to the current scope, for a pool, task or queue.
 
     Args:
         work: A function, whose every call is carried; a coroutine or another awaitable;

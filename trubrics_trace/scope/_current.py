@@ -44,7 +44,7 @@ def current_scope() -> Scope | None:
 
 
 def scope_was_opened_here() -> bool:
-    """Whether this context holds a scope, open or closed; if not, we are outside."""
+    """Whether this context holds a scope, open or closed; else we are outside."""
     return _current.get() is not None
 
 
@@ -107,7 +107,7 @@ def begin_step(inside: Scope | None, scope: Scope | None = None) -> Token[Scope 
 
 
 def end_step(step: Token[Scope | None], inside: Scope | None) -> Scope | None:
-    """Restore what the context held before the step; return what the step left there.
+    """Restore what the context held before; return what the step left there.
 
     A step that is collected half-done may end in any other context, where there is
     nothing of ours to restore: then what the step began with is returned.
@@ -121,7 +121,7 @@ def end_step(step: Token[Scope | None], inside: Scope | None) -> Scope | None:
 
 
 def prepare() -> None:
-    """Make ready for records, once: the first scope, or handler, is about to be there."""
+    """Make ready for records, once, before the first scope or handler."""
     for do in before_first_open:
         do()
 
@@ -135,7 +135,7 @@ after_leave: list[Callable[[], None]] = []
 
 
 class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(...)`
-    """A block whose LangChain calls belong to one user: `with` or `async with`.
+    """A block whose LangChain calls belong to a user: `with` or `async with`.
 
     May be kept and entered again, also by several tasks and threads at once: each entry
     opens a new `Scope`, and yields it.

@@ -1,7 +1,8 @@
-"""Where a callable finds what it asks for: looked up once, at decoration; a call picks.
+"""Where a callable finds what it asks for, looked up once, at decoration.
 
-`arg` is the same without a lambda. What a callable declares and the function does not
-have is an error where the decorator stands, not a missing user in production.
+A call only picks. `arg` is the same without a lambda. What a callable declares and the
+function does not have is an error where the decorator stands, not a missing user in
+production.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Read: TypeAlias = Callable[[Any, Args, Kwargs], Any]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class arg:  # noqa: N801 - read as a word: user_id=arg("request.user.id")
-    """An argument of the decorated function, or something inside it, by its path.
+    """An argument of the decorated function, or what is inside it, by path.
 
     The first name is the function's parameter; each further one an attribute, or a key
     where the value before it is a mapping. `arg("request.user.id")` says what
@@ -86,7 +87,7 @@ def _is_async_generator(value: Any) -> bool:
 
 
 def plain_read(name: str, value: Any, place: str, *takes: str) -> Read:
-    """Return what asks a callable of a scope or a door, which takes what that has.
+    """Return what asks a callable that takes what its scope or door has.
 
     Raises:
         ConfigurationError: It takes something else, or is async.
@@ -118,7 +119,7 @@ def _can_take(value: Callable[..., Any], count: int) -> bool:
 
 
 def function_read(name: str, value: Any, function: Callable[..., Any]) -> Read:
-    """Return what asks a callable for a call of the function, by the names it declares.
+    """Return what asks a callable at each call, by the names it declares.
 
     Raises:
         ConfigurationError: The function does not take what it declares, or cannot await it.
@@ -143,7 +144,7 @@ def function_read(name: str, value: Any, function: Callable[..., Any]) -> Read:
 
 
 def _wanted_by(name: str, value: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Return what a callable declares by name; what has a default may be missing."""
+    """Return what a callable declares by name; a default makes it optional."""
     try:
         parameters = inspect.signature(value).parameters.values()
     except (TypeError, ValueError):

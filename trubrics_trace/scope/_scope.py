@@ -96,7 +96,7 @@ class Scope:
 
     @property
     def run_name(self) -> str | None:
-        """What the work is called: the name given, else that of the traced function."""
+        """What the work is called: the name given, else the traced function's."""
         given = self.attributes.run_name
         return self.called if given is NOT_GIVEN else given
 

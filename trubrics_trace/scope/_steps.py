@@ -1,4 +1,4 @@
-"""A scope around each step of a generator or coroutine, and around nothing between.
+"""A scope around each step of a generator or coroutine, and none between.
 
 Rule 1: set, run one step, restore; in the consumer's own task and context.
 Rule 2: what the body had current when it yielded is current again when it goes on, so
@@ -37,7 +37,7 @@ _Return = TypeVar("_Return")
 def step_generator(
     body: Generator[_Yield, _Send, _Return], scope: Scope | None
 ) -> Generator[_Yield, _Send, _Return]:
-    """Return a generator that is `body`, each of its steps taken inside the scope."""
+    """Return a generator that is `body`, each step taken inside the scope."""
     has_begun = inspect.getgeneratorstate(body) != inspect.GEN_CREATED
     stepped = _steps(body, scope, is_told=has_begun, unbegun=_Unbegun(scope))
     if has_begun:
@@ -49,7 +49,7 @@ def step_generator(
 def step_iterable(
     body: Iterable[_Yield], scope: Scope | None
 ) -> Generator[_Yield, Any, None]:
-    """Return a generator of what `body` yields, each step taken inside the scope."""
+    """Return a generator of what `body` yields, each step inside the scope."""
     return step_generator(_delegate(body), scope)
 
 
@@ -58,7 +58,7 @@ def step_async_generator(
     scope: Scope | None,
     learn: Callable[[], Awaitable[object]] | None = None,
 ) -> AsyncGenerator[_Yield, _Send]:
-    """Return an async generator that is `body`, each step taken inside the scope.
+    """Return an async generator that is `body`, each step inside the scope.
 
     Args:
         learn: Awaited by the first step, before the body: what the scope must learn.
@@ -71,7 +71,7 @@ def step_async_generator(
 def step_async_iterable(
     body: AsyncIterable[_Yield], scope: Scope | None
 ) -> AsyncGenerator[_Yield, Any]:
-    """Return an async generator of what `body` yields, each step inside the scope."""
+    """Return an async generator of what `body` yields, steps inside the scope."""
     return step_async_generator(_delegate_async(body), scope)
 
 
@@ -167,7 +167,7 @@ async def _one_step(
 
 
 def _first_step(body: AsyncGenerator[_Yield, _Send], value: Any) -> Awaitable[_Yield]:
-    """Begin the body unheard by the event loop, which is to hear of our generator only.
+    """Begin the body unheard by the event loop, which hears of ours only.
 
     A loop closes every generator that it has heard of when it ends (PEP 525), and two at
     once where one stands inside the other: "asynchronous generator is already running".
@@ -186,7 +186,7 @@ def _left_to_the_loop(_: object) -> None:
 
 
 class _Unbegun:
-    """What work leaves behind that is dropped before its first step; held by its frame.
+    """What ends work that is dropped before its first step; held by its frame.
 
     Its `finally` would never run, and a coroutine inside it would complain of its own
     that nobody awaited it.

@@ -1,4 +1,4 @@
-"""Telemetry in tests: records as a plain list, and a server that speaks Trubrics' wire."""
+"""Telemetry in tests: a list of records, and a server of Trubrics' wire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`assert_tracked`: exactly one record says this, or a sentence says what each says."""
+"""`assert_tracked`: exactly one record says this, or see what each says."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from .._record import PromptRecord, Record
 
 @contextmanager
 def capture_prompts() -> Iterator[list[PromptRecord]]:
-    """Yield a list that every prompt of this process goes to, while the block runs.
+    """Yield a list that each prompt of this process goes to during the block.
 
     No disk, no network, no thread. Redaction, limits and `before_send` apply as ever, and
     so does the log. Blocks may be nested: the innermost has the records. Feedback and
@@ -38,7 +38,7 @@ def capture_prompts() -> Iterator[list[PromptRecord]]:
 
 @contextmanager
 def capture_records() -> Iterator[list[Record]]:
-    """Yield a list of everything: what `capture_prompts` has, feedback and events.
+    """Yield a list of what `capture_prompts` has, and of feedback and events.
 
     Example:
         >>> from trubrics_trace import track_event, trubrics_scope

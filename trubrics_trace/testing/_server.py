@@ -1,4 +1,4 @@
-"""A loopback server that speaks the ingestion API, as strictly as it may be spoken.
+"""A loopback server that speaks the ingestion API as strictly as it may.
 
 It refuses what the real one refuses (`docs/wire.md`), counts what it was given by
 `record_id`, and can be told to answer worse than any real one should.
@@ -91,6 +91,12 @@ class IngestionServer:
             for name in required
             if not _is_text(event.get(name) if isinstance(event, dict) else None)
         ]
+        problems += [
+            {"loc": ["body", index, "properties"], "msg": "an object is required"}
+            for index, event in enumerate(events)
+            if isinstance(event, dict)
+            and not isinstance(event.get("properties"), (dict, type(None)))
+        ]
         if problems:
             return 422, {"detail": problems}
         self.events.extend(events)
@@ -105,7 +111,7 @@ class IngestionServer:
 
 @contextmanager
 def serve_ingestion(api_key: str = "test-key") -> Iterator[IngestionServer]:
-    """Serve the ingestion API on a free port of 127.0.0.1 while the block runs.
+    """Serve the ingestion API on a free port of 127.0.0.1 during the block.
 
     Example:
         >>> from trubrics_trace.testing import serve_ingestion

@@ -1,1 +1,1 @@
-"""A scope around a callable, and around what it returns: the only door of wrapt."""
+"""A scope around a callable and what it returns: the only door of wrapt."""

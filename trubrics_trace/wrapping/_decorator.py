@@ -1,4 +1,4 @@
-"""`trubrics_trace`: a scope around a callable, whose shape nobody can tell from before.
+"""`trubrics_trace`: a scope around a callable, whose shape stays the same.
 
 What kind of function it is, is found out once, at decoration. The wrapper is wrapt's, so
 name, signature, kind and binding are the function's own; four short functions below open
@@ -32,7 +32,7 @@ _Wrapper = Callable[[Any, Any, "tuple[Any, ...]", "Mapping[str, Any]"], Any]
 
 
 class Decorator(Protocol):
-    """What `trubrics_trace(...)` gives: it returns exactly what it is put above."""
+    """What `trubrics_trace(...)` gives: it returns what it is put above."""
 
     def __call__(self, function: _F, /) -> _F:
         """Return the function, traced."""
@@ -53,7 +53,7 @@ def trubrics_trace(
     **more_metadata: Any,
 ) -> Decorator: ...
 def trubrics_trace(function: Any = NOT_GIVEN, /, **keywords: Any) -> Any:
-    """Record every LangChain call made inside a function, under the right user.
+    """Record each LangChain call made inside a function, under the right user.
 
     Bare or called, above any callable: functions, coroutines, generators and async
     generators, methods, class and static methods in either order. The decorated function
@@ -103,7 +103,7 @@ class _TracedMethod(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg] # not
 
 
 class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg] # not at runtime
-    """A function with a scope around each call; pickled and copied as functions are."""
+    """A function with a scope around each call, pickled and copied like any."""
 
     __bound_function_wrapper__ = _TracedMethod
 
@@ -227,7 +227,7 @@ async def _open_awaited(
 def _called_inside(
     scope: Scope, wrapped: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
-    """Return a generator that is made inside the scope: it may be a traced one itself."""
+    """Return a generator made inside the scope: it may be a traced one itself."""
     step = begin_step(scope, scope)
     try:
         return wrapped(*args, **kwargs)

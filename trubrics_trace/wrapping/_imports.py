@@ -1,4 +1,4 @@
-"""What is installed when it is first needed: the runtime, and LangChain's hook."""
+"""What is installed at first need: the runtime, and LangChain's hook."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..scope._current import before_first_open
 
 
 def install() -> None:
-    """Install the runtime; the hook with it, or inside the app's own import of LangChain.
+    """Install the runtime; the hook now, or at the app's import of LangChain.
 
     Loaded here and not above: what only decorates pays for no spool and no sender.
     """

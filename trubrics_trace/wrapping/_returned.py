@@ -24,7 +24,7 @@ _FINISHED = frozenset((type(None), bool, str, bytes, int, float, dict, list, tup
 
 
 def follow(returned: Any, scope: Scope) -> Any:
-    """Return what stands for a result that still has work to do; None if it has none.
+    """Return what stands for a result that still has work to do, else None.
 
     The scope then closes when that work ends. A response is edited in place. What it is,
     its type tells: a lazy object that is asked wakes up, and may raise.
@@ -60,7 +60,7 @@ def _stepped(work: Any, scope: Scope) -> Any:
 
 
 def _name_of_body(response: Any) -> str | None:
-    """Return where a response keeps its streamed body, if it is one that has it.
+    """Return where a response keeps its streamed body, if it has one.
 
     Looked up in the object itself and in its class: asking the object with `getattr`
     would wake whatever answers to any name.
@@ -76,7 +76,7 @@ def _name_of_body(response: Any) -> str | None:
 
 
 def _stepped_body(body: Any, scope: Scope) -> Any:
-    """Return what stands for a body that is streamed; None for one that is there whole."""
+    """Return what stands for a streamed body; None for one that is whole."""
     stepped = _stepped(body, scope)
     if stepped is not None:
         return stepped
