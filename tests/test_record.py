@@ -99,6 +99,12 @@ def test_copies(copied: Any) -> None:
     assert type(twin.metadata["a"]) is FrozenDict
 
 
+def test_copy_of_a_frozen_dictionary() -> None:
+    """What cannot change is its own copy."""
+    frozen = FrozenDict(a=1)
+    assert copy.copy(frozen) is frozen
+
+
 def test_changed_copy_of_a_dictionary() -> None:
     """A plain copy of what a record holds may be changed."""
     mine = dict(FrozenDict(a=1))

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _EXIT_SECONDS = 1.0  # the most that delivery may hold up the end of a program
 _POLL_SECONDS = 0.01
 
+_register_at_fork = getattr(os, "register_at_fork", lambda **_: None)  # no fork, no need
+
 when_settling: list[Callable[[], None]] = []
 when_forked: list[Callable[[], object]] = []
 
@@ -104,19 +106,16 @@ def configure(**arguments: Unpack[Configuration]) -> Settings:
 def install(watch_for_langchain: Callable[[], object]) -> None:
     """Let LangChain know of us, once; the first scope or handler calls this."""
     global _is_installed
-    if _is_installed:
-        return
     with _installing:
         if _is_installed:
             return
         watch_for_langchain()
         atexit.register(_at_exit)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=deliveries.hold,
-                after_in_parent=deliveries.release,
-                after_in_child=_after_fork_in_child,
-            )
+        _register_at_fork(
+            before=deliveries.hold,
+            after_in_parent=deliveries.release,
+            after_in_child=_after_fork_in_child,
+        )
         _is_installed = True
         before_first_open.clear()
 

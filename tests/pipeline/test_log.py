@@ -237,3 +237,13 @@ def test_console_line_is_short() -> None:
     """A line for people is short, whatever the record holds."""
     record = prompt(user_id="u" * 500, prompt="p" * 5_000, generation="g\n" * 5_000)
     assert len(console_line(record)) <= 160
+
+
+def test_context_of_the_app() -> None:
+    """The app's own context stands beside the record, and never in a field's place."""
+    events = Events()
+    structlog.configure([structlog.contextvars.merge_contextvars, events])
+    with structlog.contextvars.bound_contextvars(region="eu", session_id="theirs"):
+        log(prompt(), Settings())
+    [seen] = events.seen
+    assert ("eu", None) == (seen["region"], seen["session_id"])

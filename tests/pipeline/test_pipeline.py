@@ -223,3 +223,33 @@ def test_line_is_plain() -> None:
     assert line.startswith(b'{"kind":"prompt","record_id":"1","user_id":"alice"')
     assert "Hellö".encode() in line
     assert b"null" not in line
+
+
+@pytest.mark.parametrize("nonsense", ["text", 5, Record(record_id="1")])
+def test_before_send_that_returns_no_record(nonsense: Any) -> None:
+    """What is no record, or one of no kind, is not kept, counted, and said."""
+    kept = Kept()
+    settings = Settings(before_send=lambda record: nonsense)
+    assert accept(prompt(), settings, kept) is None
+    assert ([], 1) == (kept.records, skipped("before_send_failed"))
+    with pytest.raises(errors.TelemetryError, match="return the record, or None"):
+        configure(strict=True, before_send=lambda record: nonsense)
+        accept(prompt(), settings, kept)
+
+
+def test_record_of_nonsense() -> None:
+    """A record that `before_send` made of nonsense is not kept, and counted."""
+    kept = Kept()
+    nonsense: Any = 5
+    made = dataclasses.replace(prompt(), messages=nonsense)
+    settings = Settings(before_send=lambda record: made)
+    assert accept(prompt(), settings, kept) is None
+    assert ([], 1) == (kept.records, noticed("record_failed"))
+
+
+def test_place_of_what_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """A guard tells where it was raised, and not what was said there."""
+    attempt("spool_failed", raising)
+    [said] = caplog.messages
+    assert "because of a LookupError at test_pipeline.py:" in said
+    assert "secret" not in said

@@ -19,6 +19,7 @@ from trubrics_trace import (
     EventRecord,
     FeedbackRecord,
     PromptRecord,
+    Record,
     Settings,
     configure,
     errors,
@@ -439,3 +440,9 @@ def test_nothing_else_changes() -> None:
     """A record that is fit to leave leaves as it was."""
     record = prompt(user_id="alice", prompt="Hi", generation="Hello", input_tokens=1)
     assert dataclasses.replace(prepared(record)) == record
+
+
+def test_record_of_no_kind() -> None:
+    """Of any record the metadata is made fit to leave."""
+    said = prepare(Record(record_id="1", metadata={"n": {1}}), Settings())
+    assert {"n": (1,)} == said.metadata

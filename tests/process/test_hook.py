@@ -102,3 +102,16 @@ def program(text: str) -> str:
 def test_the_hook_is_registered_once(order: str, tmp_path: Path) -> None:
     """In every order of imports there is one hook, and a call is recorded once."""
     assert "(1, ['alice'])" == output_of(program(PROGRAMS[order]), tmp_path)
+
+
+def test_everything_is_captured(tmp_path: Path) -> None:
+    """With `capture="all"` no scope need ever open."""
+    source = """
+        from trubrics_trace import configure, stats
+        configure(capture="all")
+        from langchain_core.language_models import FakeListChatModel
+        FakeListChatModel(responses=["42"]).invoke("The answer?")
+        print(stats().accepted)
+        """
+
+    assert "1" == output_of(source, tmp_path)

@@ -257,3 +257,8 @@ def test_strict_mode_raises(keywords: dict[str, Any]) -> None:
     with pytest.raises(TelemetryError), trubrics_scope(**keywords):
         pytest.fail("the block is never entered")
     assert current_scope() is None
+
+
+def test_not_given_is_told() -> None:
+    """Where a signature is shown, what is not given is called so."""
+    assert "NOT_GIVEN" == repr(NOT_GIVEN)

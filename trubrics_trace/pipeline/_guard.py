@@ -48,10 +48,8 @@ def attempt(reason: str, step: Callable[..., _T], *args: Any, **kwargs: Any) -> 
 
 def _where(error: BaseException) -> str:
     """Return where it was raised, not what it says: that might be a prompt."""
-    trace = error.__traceback__
-    if trace is None:
-        return "an unknown place"
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    name = os.path.basename(trace.tb_frame.f_code.co_filename)
-    return f"{name}:{trace.tb_lineno}"
+    place, trace = "an unknown place", error.__traceback__
+    while trace is not None:
+        file = os.path.basename(trace.tb_frame.f_code.co_filename)
+        place, trace = f"{file}:{trace.tb_lineno}", trace.tb_next
+    return place

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from .._ledger import ledger
 from .._record import PromptRecord, Record
 from .._settings import Settings
+from ..scope._parameters import place_of
 from ._guard import attempt
 from ._log import log, print_line
 from ._redact import prepare
@@ -74,7 +75,17 @@ def _ask_before_send(record: Record, settings: Settings) -> Record | None:
         return refused if answer is None else answer
 
     answer = attempt("before_send_failed", ask)
-    if isinstance(answer, Record):
+    if isinstance(answer, Record) and answer.kind:
         return answer
-    ledger.skip("before_send" if answer is refused else "before_send_failed")
+    if answer is refused:
+        ledger.skip("before_send")
+    elif answer is None:  # it raised, and that was said
+        ledger.skip("before_send_failed")
+    else:
+        ledger.fault(
+            "before_send_failed",
+            f"before_send={place_of(settings.before_send)} returned a "
+            f"{type(answer).__name__}; return the record, or None to refuse it",
+            group="skipped",
+        )
     return None

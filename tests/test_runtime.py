@@ -1,0 +1,94 @@
+"""The one process-wide set: who is told of records, and with which credentials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.language_models import FakeListChatModel
+from trubrics import Trubrics
+
+from tests.delivery.servers import unused_url
+from trubrics_trace import Record, Settings, _runtime, configure, stats, track_event
+from trubrics_trace import trubrics_scope as scope
+from trubrics_trace.testing import capture_records
+
+OWN_HOST = "https://own.example/api"
+
+
+def test_installing_twice() -> None:
+    """It is installed once: who comes later is not asked again."""
+    with scope():
+        pass
+    asked: list[str] = []
+    _runtime.install(lambda: asked.append("again"))
+
+    assert [] == asked
+
+
+def test_telling_while_telling() -> None:
+    """What is told in the middle of a record waits for its end, and is kept."""
+    told: list[str] = []
+
+    def before_send(record: Record) -> Record:
+        told.append(record.kind)
+        if record.kind == "prompt":
+            track_event("A prompt leaves")
+            told.append("the end of the prompt")
+        return record
+
+    configure(before_send=before_send)
+    with capture_records() as records, scope(user_id="alice"):
+        FakeListChatModel(responses=["42"]).invoke("The answer?")
+
+    assert ["prompt", "the end of the prompt", "event"] == told
+    assert ["prompt", "event"] == [record.kind for record in records]
+
+
+@pytest.mark.parametrize("before", [{}, {"api_key": "usual", "account": "named"}])
+@pytest.mark.parametrize(
+    ("given", "alike"),
+    [
+        ({"api_key": "own"}, Settings(api_key="own")),
+        ({"api_key": "own", "host": OWN_HOST}, Settings(api_key="own", host=OWN_HOST)),
+        ({"api_key": "own", "account": "mine"}, Settings(api_key="own", account="mine")),
+        ({"email": "a@b.c", "password": "p"}, Settings(email="a@b.c", password="p")),
+        (
+            {"email": "a@b.c", "password": "p", "project": "mine"},
+            Settings(email="a@b.c", password="p", project="mine"),
+        ),
+    ],
+)
+def test_own_credentials(
+    before: dict[str, Any], given: dict[str, Any], alike: Settings
+) -> None:
+    """Own credentials make a destination of their own, whatever the usual ones are."""
+    configure(**before)
+    own = _runtime.settings_with(**given)
+
+    assert own is not None
+    assert alike.destination == own.destination
+
+
+def test_own_client() -> None:
+    """An official client gives its key and its host."""
+    client = Trubrics("own", host=unused_url())
+    own = _runtime.settings_with(client=client, api_key=None)
+
+    assert own is not None
+    assert ("own", client.host) == (own.api_key, own.host)
+
+
+def test_no_own_credentials() -> None:
+    """None given are the usual ones."""
+    assert _runtime.settings_with(api_key=None, host=None) is None
+
+
+def test_everything_is_captured() -> None:
+    """With `capture="all"` a call outside any scope is recorded, under nobody."""
+    configure(capture="all")
+    with capture_records() as records:
+        FakeListChatModel(responses=["42"]).invoke("The answer?")
+
+    assert [None] == [record.user_id for record in records]
+    assert 1 == stats().noticed["without_user"]
