@@ -44,8 +44,8 @@ lint: $(VENV)/test $(VENV)/lint  ## ruff, mypy in its strict mode, and pyright
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	@if node --version >/dev/null 2>&1; \
-	then $(PYTHON) -m pyright \
-	&& $(PYTHON) -m pyright --verifytypes trubrics_trace --ignoreexternal; \
+	then export PATH="$(abspath $(VENV))/bin:$$PATH" && pyright \
+	&& pyright --verifytypes trubrics_trace --ignoreexternal; \
 	else echo 'no node here, so pyright is left out'; fi
 
 # A version manager shows all its Pythons to nox only where it is asked to.
