@@ -45,6 +45,7 @@ ROOMS = [
     "delivery._owner",
     "delivery._spool",
     "delivery._census",
+    "delivery._transport",
     "delivery._sender",
     "delivery._http",
     "delivery._ingestion",

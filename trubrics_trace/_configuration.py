@@ -70,7 +70,10 @@ def _from_environment(name: str, variable: str, text: str, check: _Check) -> Any
 
 
 def _refuse(name: str, value: object, remedy: str) -> ConfigurationError:
-    return ConfigurationError(f"{name}={value!r} cannot be used; {remedy}")
+    # What is no plain value may show anything of itself, or raise.
+    is_plain = type(value) in (str, int, float, bool)
+    shown = repr(value) if is_plain else f"a {type(value).__name__}"
+    return ConfigurationError(f"{name}={shown} cannot be used; {remedy}")
 
 
 def _text(name: str, value: Any) -> str:

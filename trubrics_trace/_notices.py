@@ -64,3 +64,12 @@ def place_of_caller() -> str:
             return f"{os.path.basename(filename)}:{frame.f_lineno}"
         frame = frame.f_back
     return "unknown"
+
+
+def place_of_error(error: BaseException) -> str:
+    """Return where it was raised, not what it says: that might be a prompt."""
+    place, trace = "an unknown place", error.__traceback__
+    while trace is not None:
+        file = os.path.basename(trace.tb_frame.f_code.co_filename)
+        place, trace = f"{file}:{trace.tb_lineno}", trace.tb_next
+    return place

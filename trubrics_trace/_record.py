@@ -19,7 +19,7 @@ JsonValue: TypeAlias = (
 Status: TypeAlias = Literal["complete", "stopped", "cancelled", "error"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Record:
     """One thing worth knowing, with the identity it was known under.
 
@@ -48,12 +48,16 @@ class Record:
             if value is not None:
                 yield name, value
 
+    def __repr__(self) -> str:
+        # Not what was said: a repr ends up in logs and tracebacks.
+        return f"<{type(self).__name__} {self.record_id} user_id={self.user_id!r}>"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as its line in the spool holds it, `kind` first."""
         return {"kind": self.kind, **dict(self.items())}
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PromptRecord(Record):
     """One model call: who asked what, and what they got.
 
@@ -91,7 +95,7 @@ class PromptRecord(Record):
     first_token_seconds: float | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class FeedbackRecord(Record):
     """What a user thought of an answer; `about` is that answer's `record_id`."""
 
@@ -104,7 +108,7 @@ class FeedbackRecord(Record):
     about: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class EventRecord(Record):
     """Something else that the same user did, for the same analytics."""
 
@@ -114,7 +118,7 @@ class EventRecord(Record):
     event_name: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TrackedRecord(Record):
     """One call of the official client, kept as it was made.
 

@@ -1,14 +1,14 @@
 """What the whole process shares, from `configure` to its fork or exit.
 
-In between stand `install`, `accept`, `flush`, `shutdown` and `stats`. Lower rooms never
-call this one, and higher rooms are never imported here: what a room wants done at
-installing, settling or forking it puts into a slot below.
+Lower rooms never call this one, and higher rooms are never imported here: what a room
+wants done at installing, settling or forking it puts into a slot below.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import dataclasses
 import os
 import sys
@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from . import _clock, _notices
@@ -161,8 +161,7 @@ def flush(timeout: float = 5.0) -> FlushReport:
     """
     deadline = _clock.monotonic() + timeout
     flushes = _begin_flushes()
-    while not _are_over(flushes, deadline):
-        time.sleep(_POLL_SECONDS)
+    _wait_for(flushes, deadline)
     return _report(flushes)
 
 
@@ -170,9 +169,13 @@ async def aflush(timeout: float = 5.0) -> FlushReport:
     """Do what `flush` does, without blocking the event loop."""
     deadline = _clock.monotonic() + timeout
     flushes = _begin_flushes()
-    # No event of the loop's: what it waits for belongs to no loop.
-    while not _are_over(flushes, deadline):  # noqa: ASYNC110
-        await asyncio.sleep(_POLL_SECONDS)
+    over: Future[bool] = Future()
+    over.set_running_or_notify_cancel()  # who waits may be cancelled, the wait is not
+    # A thread of its own: the loop's clock may be frozen, and its threads all busy.
+    wait = threading.Thread(target=lambda: over.set_result(_wait_for(flushes, deadline)))
+    wait.daemon = True
+    wait.start()
+    await asyncio.wrap_future(over)
     return _report(flushes)
 
 
@@ -183,9 +186,10 @@ def shutdown(timeout: float = 5.0) -> FlushReport:
     kept as ever, and opens delivery again.
     """
     deadline = _clock.monotonic() + timeout
-    report = flush(timeout)
-    deliveries.close(max(0.0, deadline - _clock.monotonic()))
-    return report
+    try:
+        return flush(timeout)
+    finally:  # in strict mode a flush raises what it met
+        deliveries.close(max(0.0, deadline - _clock.monotonic()))
 
 
 def stats() -> Stats:
@@ -215,7 +219,7 @@ def stats() -> Stats:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def capture(take: Callable[[Record], object]) -> Iterator[None]:
     """Give records to `take`, not to a spool: no disk, no network, no thread."""
     _captures.append(take)
@@ -267,9 +271,12 @@ def _begin_flushes() -> list[Flush | None]:
     ]
 
 
-def _are_over(flushes: list[Flush | None], deadline: float) -> bool:
-    is_done = all(flush is None or flush.is_done for flush in flushes)
-    return is_done or _clock.monotonic() >= deadline
+def _wait_for(flushes: list[Flush | None], deadline: float) -> bool:
+    while not all(flush is None or flush.is_done for flush in flushes):
+        if _clock.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
 
 
 def _report(flushes: list[Flush | None]) -> FlushReport:
@@ -293,8 +300,9 @@ def _at_exit() -> None:
         for one in deliveries.all()
     )
     if is_worth_waiting:
-        flush(_EXIT_SECONDS)
-    deliveries.close(0.0)
+        shutdown(_EXIT_SECONDS)
+    else:
+        deliveries.close(0.0)
 
 
 def _after_fork_in_child() -> None:

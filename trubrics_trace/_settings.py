@@ -78,10 +78,11 @@ class Settings:
     environment: str | None = None
     strict: bool = False
     capture: Literal["scoped", "all"] = "scoped"
-    redact: tuple[Redactor, ...] = ()
-    before_send: BeforeSend | None = None
-    on_error: OnError | None = None
-    destination: Destination = dataclasses.field(init=False, compare=False)
+    # Not shown: a bound method or a partial shows what it is bound to.
+    redact: tuple[Redactor, ...] = dataclasses.field(default=(), repr=False)
+    before_send: BeforeSend | None = dataclasses.field(default=None, repr=False)
+    on_error: OnError | None = dataclasses.field(default=None, repr=False)
+    destination: Destination = dataclasses.field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         # Once: every record asks.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from trubrics_trace import PromptRecord, Record
-from trubrics_trace.delivery._sender import Delivered, Outcome
 from trubrics_trace.delivery._spool import Spool
+from trubrics_trace.delivery._transport import Delivered, Outcome
 from trubrics_trace.pipeline._pipeline import line_of
 
 MIB = 1024 * 1024

@@ -31,7 +31,7 @@ from trubrics_trace.delivery._ingestion import (
     outcome_of,
     payload_of,
 )
-from trubrics_trace.delivery._sender import Delivered, Outcome, Rejected, Retry
+from trubrics_trace.delivery._transport import Delivered, Outcome, Rejected, Retry
 from trubrics_trace.testing import IngestionServer, serve_ingestion
 
 WHEN = datetime(2026, 1, 2, 3, 4, 7, tzinfo=timezone.utc)
@@ -272,7 +272,7 @@ def validation(*locations: list[Any]) -> dict[str, Any]:
         (Answer(422, None), Retry("HTTP 422")),
         (
             Answer(422, validation(["body", 3, "prompt"], ["body", 5, "user_id"])),
-            Rejected("HTTP 422: user_id: bad", frozenset({3, 5})),
+            Rejected("HTTP 422: user_id is not valid", frozenset({3, 5})),
         ),
         (Answer(422, validation(["body"])), Rejected("HTTP 422")),
         (Answer(422, validation(["body", "x"])), Rejected("HTTP 422")),

@@ -31,7 +31,7 @@ from trubrics_trace import (
 )
 from trubrics_trace._record import Record, TrackedRecord, record_from_dict
 from trubrics_trace.delivery._platform import PlatformTransport, document_of, value_of
-from trubrics_trace.delivery._sender import Delivered, Outcome, Rejected, Retry
+from trubrics_trace.delivery._transport import Delivered, Outcome, Rejected, Retry
 
 EMULATORS = ("FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST")
 STARTED_AT = "2026-01-02T03:04:05+00:00"

@@ -12,14 +12,9 @@ import pytest
 from tests.delivery.parts import Clock, Transport, line, spool_in, wait_until
 from trubrics_trace import EventRecord, Record, stats
 from trubrics_trace._stats import FlushReport
-from trubrics_trace.delivery._sender import (
-    Delivered,
-    Outcome,
-    Rejected,
-    Retry,
-    Sender,
-)
+from trubrics_trace.delivery._sender import Sender
 from trubrics_trace.delivery._spool import Spool
+from trubrics_trace.delivery._transport import Delivered, Outcome, Rejected, Retry
 from trubrics_trace.pipeline._pipeline import line_of
 
 NEVER_SECONDS = 3600.0

@@ -35,4 +35,10 @@ def clean_environment(spool_dir: Path, **environment: str) -> dict[str, str]:
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith("TRUBRICS")
     }
-    return {**kept, "TRUBRICS_TRACE_SPOOL_DIR": str(spool_dir), **environment}
+    return {
+        **kept,
+        # A program whose disk is full would leave half a compiled module behind.
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TRUBRICS_TRACE_SPOOL_DIR": str(spool_dir),
+        **environment,
+    }

@@ -17,8 +17,9 @@ from .._record import Record
 from .._settings import DAY_SECONDS, LOCAL, MIB, Destination, Settings
 from .._stats import FlushReport, Stats
 from ._directory import spool_root
-from ._sender import Sender, Transport
+from ._sender import Sender
 from ._spool import Spool
+from ._transport import Transport
 
 
 class Front(Protocol):
@@ -155,6 +156,7 @@ def spool_at(root: Path | None, destination: Destination, settings: Settings) ->
         None if root is None else root / destination.label,
         max_bytes=max_bytes,
         keep_delivered=keep,
+        place=settings.spool_dir or "",
     )
 
 

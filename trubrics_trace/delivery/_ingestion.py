@@ -20,7 +20,7 @@ from .._record import (
     TrackedRecord,
 )
 from ._http import Answer, Connection, NoAnswerError
-from ._sender import Delivered, Outcome, Rejected, Retry
+from ._transport import Delivered, Outcome, Rejected, Retry
 
 EVENTS = "publish_events"
 LLM_EVENTS = "publish_llm_events"
@@ -217,5 +217,6 @@ def _validation_outcome(detail: Any) -> Outcome:
             continue
         if isinstance(location[1], int):
             guilty.add(location[1])
-            why = f"HTTP 422: {location[-1]}: {problem.get('msg', 'not valid')}"[:200]
+            # The field alone: `msg` may quote what was sent.
+            why = f"HTTP 422: {location[-1]} is not valid"[:200]
     return Rejected(why, frozenset(guilty))

@@ -18,7 +18,7 @@ from .. import _clock
 from .._record import EventRecord, FeedbackRecord, PromptRecord, Record, TrackedRecord
 from .._settings import PLATFORM_HOST
 from ._http import Answer, Connection, NoAnswerError
-from ._sender import Delivered, Outcome, Rejected, Retry
+from ._transport import Delivered, Outcome, Rejected, Retry
 
 # Public by design: the web key and Google project of the old client's TrubricsDefaults.
 _GOOGLE_PROJECT = "trubrics-streamlit"

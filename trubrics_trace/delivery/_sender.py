@@ -10,70 +10,31 @@ Rule 4: whatever goes wrong in here is counted, and the thread goes on.
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import json
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
-from typing import Protocol, TypeAlias
 
 from .. import _clock
 from .._ledger import GUARD_SECONDS, ledger
+from .._notices import place_of_error
 from .._record import Record, record_from_dict
 from .._settings import OnError
 from .._stats import FlushReport, Stats
-from ..errors import PASSING
+from ..errors import PASSING, TelemetryError
+from ..pipeline._guard import attempt
 from ._segment import Entry
 from ._spool import Spool
+from ._transport import Delivered, Retry, Transport
 
 _MAX_BACKOFF_SECONDS = 60.0  # as AWS's "full jitter" has a cap, and as people wait
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BATCH_BYTES = 1_000_000  # nginx's default limit of a body is 1 MiB
 _ADOPT_EVERY_SECONDS = 30.0
+_NOT_DELIVERED = "not_delivered"
 _MAX_WAIT_SECONDS = 3600.0  # what a lock can wait for is bounded; the thread looks again
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Delivered:
-    """The destination has the whole batch."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Retry:
-    """Nobody knows, or not now: send it again, not before `after_seconds`."""
-
-    why: str
-    after_seconds: float = 0.0
-    is_refused_key: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rejected:
-    """The destination will not have it; `guilty` are positions that it named."""
-
-    why: str
-    guilty: frozenset[int] = frozenset()
-
-
-Outcome: TypeAlias = "Delivered | Retry | Rejected"
-
-
-class Transport(Protocol):
-    """What speaks one platform's words: the seam between delivery and wire."""
-
-    @property
-    def max_batch(self) -> int:
-        """How many records one request may hold."""
-
-    def route_of(self, record: Record) -> str:
-        """Return which of the platform's addresses takes this record."""
-
-    def send(self, route: str, records: Sequence[Record]) -> Outcome:
-        """Send one batch and say what became of it. Bounded in time; never raises."""
-
-    def close(self) -> None:
-        """Let go of the connection."""
 
 
 class Sender:
@@ -112,6 +73,7 @@ class Sender:
         self._adopt_at = 0.0
         self.retries = 0
         self.last_error: str | None = None
+        self._met: TelemetryError | None = None
 
     def start(self) -> None:
         """Start the thread unless it runs; if none can, records stay on disk.
@@ -177,16 +139,38 @@ class Sender:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
+        except TelemetryError as error:
+            self._met = error
         except PASSING:
             raise
         except BaseException as error:
             self._fail(Retry(f"{type(error).__name__} in the sender"))
-            ledger.fault(
-                "sender_failed",
-                f"the sender met a {type(error).__name__}; it keeps every record and "
-                "tries again, please report this",
-                again_after=GUARD_SECONDS,
-            )
+            with self._told_by_flush():
+                ledger.fault(
+                    "sender_failed",
+                    f"the sender met a {type(error).__name__} at {place_of_error(error)}; "
+                    "it keeps every record and tries again, please report this",
+                    again_after=GUARD_SECONDS,
+                )
+
+    @contextlib.contextmanager
+    def _told_by_flush(self) -> Iterator[None]:
+        """Let a flush raise what strict mode raises: nobody could catch it here."""
+        try:
+            yield
+        except TelemetryError as error:
+            self._met = error
+
+    @property
+    def has_met_something(self) -> bool:
+        """Whether strict mode has something to raise."""
+        return self._met is not None
+
+    def raise_what_was_met(self) -> None:
+        """Raise, once, what strict mode would not have passed over. For a flush."""
+        met, self._met = self._met, None
+        if met is not None:
+            raise met
 
     def _wait(self) -> None:
         """Wait for a whole batch, a flush or the interval; in a backoff, its end."""
@@ -253,21 +237,26 @@ class Sender:
         self._spool.settle_rejected(entry, why)
         ledger.say(
             "rejected",
-            f"a record was refused ({why}) and set aside; `trubrics-trace status` "
-            "counts them",
+            f"{self._label} refused a record ({why}), which is set aside; "
+            "`trubrics-trace status` counts them",
         )
         if self._on_error is not None:
-            self._on_error(ValueError(why), [record])
+            with self._told_by_flush():
+                attempt("on_error_failed", self._on_error, ValueError(why), [record])
 
     def _succeed(self) -> None:
         self._failures = 0
         self._not_before = 0.0
         self.last_error = None
+        if self._met is not None and self._met.reason == _NOT_DELIVERED:
+            self._met = None
 
     def _fail(self, outcome: Retry) -> None:
         self._failures += 1
         self.retries += 1
         self.last_error = outcome.why
+        if ledger.strict:
+            self._met = TelemetryError(_NOT_DELIVERED, outcome.why)
         ceiling = min(
             _MAX_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 10)
         )
@@ -278,7 +267,7 @@ class Sender:
             ledger.say(
                 f"refused_key {self._label}",
                 f"Trubrics refuses the credentials of {self._label} ({outcome.why}); "
-                "every record is kept, and sent once they are accepted",
+                "set those that it accepts, every record is kept for them",
             )
 
 
@@ -293,10 +282,13 @@ class Flush:
     @property
     def is_done(self) -> bool:
         """Whether everything taken before, or adopted since, waits no more."""
+        if self._sender.has_met_something:
+            return True
         return self._before.accepted + self._spool.adopted <= self._spool.settled
 
     def report(self) -> FlushReport:
         """Return how it stands now."""
+        self._sender.raise_what_was_met()
         is_done, after = self.is_done, self._spool.stats()
         return FlushReport(
             complete=is_done and _lost(after) == _lost(self._before),

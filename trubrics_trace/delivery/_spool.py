@@ -46,8 +46,10 @@ class Spool:
         *,
         max_bytes: int,
         keep_delivered: float = 0.0,
+        place: str = "",
     ) -> None:
         self.directory = directory
+        self._place = place
         self._max_bytes = max_bytes
         self._segment_bytes = min(_SEGMENT_BYTES, max_bytes // _LEAST_SEGMENTS)
         self._keep_delivered = keep_delivered
@@ -78,7 +80,7 @@ class Spool:
             if self._waiting_since is None:
                 self._waiting_since = _clock.monotonic()
         if refusal is not None:  # said outside: a logger has locks of its own
-            _say_refused(refusal)
+            _say_refused(refusal, self.directory or self._place)
 
     def lease(self, count: int, max_bytes: int) -> list[Entry]:
         """Return the oldest records that wait: at least one, then as many as fit."""
@@ -309,10 +311,10 @@ class Spool:
             return {one.name for one in self._owned()}
 
 
-def _say_refused(error: OSError) -> None:
+def _say_refused(error: OSError, place: Path | str) -> None:
     ledger.fault(
         "spool_refused",
         "records are kept in memory, and lost with the process, because the disk "
-        f"refused ({error.strerror or error}); mend it, or point "
+        f"refused {place} ({error.strerror or error}); mend it, or point "
         "TRUBRICS_TRACE_SPOOL_DIR elsewhere",
     )

@@ -49,7 +49,7 @@ def config_attributes(tags: list[str] | None, metadata: Mapping[str, Any]) -> At
     said["metadata"] = kept
     attributes = attributes_of(said)
     heard = tuple(
-        tag
+        str.__str__(tag)
         for tag in tags or ()
         if isinstance(tag, str) and not tag.startswith(_NOISY_TAGS)
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .._ledger import GUARD_SECONDS, ledger
+from .._notices import place_of_error
 from ..errors import PASSING
 
 _T = TypeVar("_T")
@@ -21,6 +21,7 @@ _LOST = {
     "hook_failed": "scopes record nothing with this version of langchain-core; pass "
     "TrubricsCallbackHandler() as a callback, or install a version that is supported",
     "log_failed": "a record was not logged; mend the app's own structlog configuration",
+    "on_error_failed": "a refused record was not told; mend what on_error= was given",
     "record_failed": "a record was not kept; please report this",
     "spool_failed": "a record was not kept; please report this",
     "tracked_failed": "an event was not kept; please report this",
@@ -40,16 +41,7 @@ def attempt(reason: str, step: Callable[..., _T], *args: Any, **kwargs: Any) -> 
         lost = _LOST.get(reason, "a record may be missing")
         ledger.fault(
             reason,
-            f"{lost}, because of a {type(error).__name__} at {_where(error)}",
+            f"{lost}, because of a {type(error).__name__} at {place_of_error(error)}",
             again_after=GUARD_SECONDS,
         )
         return None
-
-
-def _where(error: BaseException) -> str:
-    """Return where it was raised, not what it says: that might be a prompt."""
-    place, trace = "an unknown place", error.__traceback__
-    while trace is not None:
-        file = os.path.basename(trace.tb_frame.f_code.co_filename)
-        place, trace = f"{file}:{trace.tb_lineno}", trace.tb_next
-    return place

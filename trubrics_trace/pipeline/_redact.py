@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from .._frozen import FrozenDict
 from .._ledger import GUARD_SECONDS, ledger
+from .._notices import place_of_error
 from .._record import (
     EventRecord,
     FeedbackRecord,
@@ -216,7 +217,7 @@ class _Texts:
         if value is None or issubclass(kind, bool):
             return value
         if issubclass(kind, enum.Enum):
-            return self.json_safe(value.value, depth)
+            return self._member(value, depth)
         if issubclass(kind, str):
             return self.content(str.__str__(value))
         if issubclass(kind, int):
@@ -232,10 +233,15 @@ class _Texts:
         if issubclass(kind, (list, tuple, AbstractSet)):
             return self._sequence(value, depth)
         if issubclass(kind, (bytes, bytearray, memoryview)):
-            return media_note("bytes", None, len(value))
+            size = _foreign("untellable_value", len, value)
+            return _untellable(value) if size is None else media_note("bytes", None, size)
         if issubclass(kind, (datetime, date, time)):
             return told_by_itself(value, type(value).isoformat)
         return self.content(told_by_itself(value))
+
+    def _member(self, value: enum.Enum, depth: int) -> Any:
+        said = _foreign("untellable_value", _value_of, value)
+        return _untellable(value) if said is None else self.json_safe(said[0], depth)
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> Any:
         items = _foreign("untellable_value", _items_of, value)
@@ -269,6 +275,10 @@ def _items_of(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     return list(value.items())
 
 
+def _value_of(member: enum.Enum) -> tuple[Any]:
+    return (member.value,)
+
+
 def _untellable(value: object) -> str:
     return f"[{type(value).__name__} that cannot be told]"
 
@@ -291,8 +301,9 @@ def _foreign(reason: str, function: Callable[[Any], Any], value: Any) -> Any:
     except BaseException as error:
         ledger.fault(
             reason,
-            f"{place_of(function)} raised {type(error).__name__} over a "
-            f"{type(value).__name__}; what it was given is left out of the record",
+            f"{place_of(function)} raised {type(error).__name__} at "
+            f"{place_of_error(error)} over a {type(value).__name__}; mend it, until then "
+            "that is left out of records",
             again_after=GUARD_SECONDS,
         )
         return None

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from .._ledger import GUARD_SECONDS, ledger
-from ..errors import PASSING
+from .._notices import place_of_error
+from ..errors import PASSING, ConfigurationError
 from ._attributes import (
     IDENTITY_NAMES,
     NOBODY,
@@ -52,12 +53,12 @@ class Recipe:
         self, keywords: Mapping[str, Any], read_of: Callable[[str, Any], Read]
     ) -> None:
         self._constants = {
-            name: tuple(value) if isinstance(value, Iterator) else value
+            name: _kept(name, value)
             for name, value in keywords.items()
             if value is not NOT_GIVEN and not is_read(value)
         }
         self._readers = tuple(
-            (name, value, read_of(name, value))
+            (name, value, _read_of(name, value, read_of))
             for name, value in keywords.items()
             if is_read(value)
         )
@@ -131,11 +132,33 @@ class Recipe:
     def __repr__(self) -> str:
         # Metadata by its keys: a value may be a secret.
         said = {
-            name: repr(value) if name in _SHOWN else "..."
+            name: _shown(name, value) if name in _SHOWN else "..."
             for name, value in self._constants.items()
         }
         said.update((name, place_of(reader)) for name, reader, _ in self._readers)
         return ", ".join(f"{name}={text}" for name, text in said.items())
+
+
+def _kept(name: str, value: Any) -> Any:
+    """Return a value that can be read at each call: an iterator, only once."""
+    if not issubclass(type(value), Iterator):
+        return value
+    with _Guard(name, type(value)):
+        return tuple(value)
+    return _otherwise(name)
+
+
+def _read_of(name: str, value: Any, read_of: Callable[[str, Any], Read]) -> Read:
+    """Return what asks a callable; nobody's where it cannot be looked at."""
+    answer: Read | ConfigurationError = lambda *_: _otherwise(name)  # noqa: E731
+    with _Guard(name, type(value)):
+        try:
+            answer = read_of(name, value)
+        except ConfigurationError as error:  # the guard would end it here
+            answer = error
+    if isinstance(answer, ConfigurationError):
+        raise answer
+    return answer
 
 
 def said(keywords: Mapping[str, Any]) -> Attributes:
@@ -169,17 +192,23 @@ class _Guard:
             return False
         ledger.fault(
             f"{self._name}_failed",
-            f"{self._name}={place_of(self._reader)} raised "
-            f"{type(exception).__name__}; mend it, until then it names nobody",
+            f"{self._name}={place_of(self._reader)} raised {type(exception).__name__} "
+            f"at {place_of_error(exception)}; mend it, until then it names nobody",
             again_after=GUARD_SECONDS,
         )
         return True
 
 
 def _attributes(values: Mapping[str, Any]) -> Attributes:
-    with _Guard("attributes", attributes_of):
+    with _Guard("attributes", "what was given"):
         return attributes_of(values)
     return NOBODY  # never what is outside: in doubt, nobody
+
+
+def _shown(name: str, value: Any) -> str:
+    with _Guard(name, type(value)):
+        return repr(value)
+    return "..."
 
 
 def _otherwise(name: str) -> Any:

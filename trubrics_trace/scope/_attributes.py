@@ -166,7 +166,7 @@ def _tags(value: object) -> tuple[str, ...]:
     if isinstance(value, Iterable) and not isinstance(value, (Mapping, bytes)):
         tags = tuple(value)
         if all(isinstance(tag, str) for tag in tags):
-            return tuple(dict.fromkeys(tags))
+            return tuple(dict.fromkeys(map(str.__str__, tags)))  # a str Enum's value
     ledger.fault(
         "bad_tags",
         f"tags at {_notices.place_of_caller()} are of type {type(value).__name__} "

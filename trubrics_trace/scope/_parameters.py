@@ -8,6 +8,7 @@ production.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping
@@ -62,6 +63,10 @@ def place_of(value: Any) -> str:
     """Return how a callable is told to people: its name, file and line."""
     if isinstance(value, arg):
         return repr(value)
+    if isinstance(value, str):
+        return value
+    while isinstance(value, functools.partial):
+        value = value.func
     name = getattr(value, "__qualname__", type(value).__qualname__)
     code = getattr(value, "__code__", None)
     if code is None:
@@ -71,7 +76,8 @@ def place_of(value: Any) -> str:
 
 def is_read(value: object) -> bool:
     """Whether a value is asked at each call, and not taken as it is."""
-    return isinstance(value, arg) or callable(value)
+    # By its type: what a proxy says of its class may raise.
+    return issubclass(type(value), arg) or callable(value)
 
 
 def _is_async(value: Any) -> bool:
