@@ -214,3 +214,11 @@ def test_on_the_wire(trubrics_server: IngestionServer) -> None:
         (event["user_id"], event["properties"]["$thread_id"]) for event in told.values()
     ]
     assert scope.last_record_id == told["Feedback"]["properties"]["about"]
+
+
+def test_event_of_another_type(captured_records: list[Record]) -> None:
+    """An event whose name is no text is told as text, and not lost."""
+    track_event(404)  # type: ignore[arg-type]
+
+    (record,) = captured_records
+    assert "404" == getattr(record, "event_name", None)

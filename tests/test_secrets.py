@@ -293,7 +293,7 @@ MISTAKES: dict[str, Callable[[], object]] = {
     "late": late,
     "identified outside": lambda: identify("alice", token=CLOSED_OVER),
     "untellable values": lambda: ask(note=[spoiled(LookupError(LEAK)), METADATA]),
-    "event": lambda: track_event(5, note=METADATA),  # type: ignore[arg-type]
+    "event": lambda: track_event(spoiled(LookupError(LEAK)), note=METADATA),
     "score": lambda: track_feedback(spoiled(LookupError(LEAK)), COMMENT, user_id="alice"),
 }
 

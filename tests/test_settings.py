@@ -169,6 +169,13 @@ def test_any_argument(name: str, value: Any) -> None:
     assert name in refusal
 
 
+def test_key_in_the_wrong_place(caplog: pytest.LogCaptureFixture) -> None:
+    """A long text that is no value may be a key: it is told by its type."""
+    from_environment(TRUBRICS_TRACE_STRICT="sk-live-0123456789abcdefghij")
+    [said] = caplog.messages
+    assert "strict=a str cannot be used; give True or False" in said
+
+
 def test_unknown_argument() -> None:
     """A setting that there is not is an error that names those that there are."""
     with pytest.raises(errors.ConfigurationError, match=r"'api_ky' is no setting.*api_key"):

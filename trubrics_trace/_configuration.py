@@ -58,6 +58,8 @@ def _take_client(client: Any, values: dict[str, Any]) -> None:
     values.update(api_key=_key("api_key", api_key), host=_host("host", host))
 
 
+_LONGEST_SHOWN = 24  # characters: a key is longer, and so is no setting that has a bound
+
 _Check = Callable[[str, Any], Any]
 
 
@@ -70,10 +72,18 @@ def _from_environment(name: str, variable: str, text: str, check: _Check) -> Any
 
 
 def _refuse(name: str, value: object, remedy: str) -> ConfigurationError:
-    # What is no plain value may show anything of itself, or raise.
-    is_plain = type(value) in (str, int, float, bool)
-    shown = repr(value) if is_plain else f"a {type(value).__name__}"
-    return ConfigurationError(f"{name}={shown} cannot be used; {remedy}")
+    return ConfigurationError(f"{name}={_shown(value)} cannot be used; {remedy}")
+
+
+def _shown(value: object) -> str:
+    # What is no plain value may show anything of itself, or raise; a long text may be a
+    # key that was put into the wrong place.
+    if (
+        type(value) in (str, int, float, bool)
+        and len(shown := repr(value)) <= _LONGEST_SHOWN
+    ):
+        return shown
+    return f"a {type(value).__name__}"
 
 
 def _text(name: str, value: Any) -> str:

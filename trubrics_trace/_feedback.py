@@ -76,7 +76,7 @@ def track_event(
     Never raises, save when strict.
     """
     keywords = {"user_id": user_id, **properties}
-    _keep(EventRecord, current_scope(), keywords, event_name=event)
+    _keep(EventRecord, current_scope(), keywords, event_name=told_by_itself(event))
 
 
 def _keep(

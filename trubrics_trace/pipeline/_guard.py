@@ -20,7 +20,8 @@ _LOST = {
     "closed, so carry the work with carry_scope(...)",
     "hook_failed": "scopes record nothing with this version of langchain-core; pass "
     "TrubricsCallbackHandler() as a callback, or install a version that is supported",
-    "log_failed": "a record was not logged; mend the app's own structlog configuration",
+    "log_failed": "a record was not logged; mend the app's own structlog or "
+    "logging configuration",
     "on_error_failed": "a refused record was not told; mend what on_error= was given",
     "record_failed": "a record was not kept; please report this",
     "spool_failed": "a record was not kept; please report this",

@@ -190,10 +190,12 @@ class _Guard:
     ) -> bool:
         if exception is None or isinstance(exception, PASSING):
             return False
+        is_left_out = self._name in ("tags", "metadata")
         ledger.fault(
             f"{self._name}_failed",
             f"{self._name}={place_of(self._reader)} raised {type(exception).__name__} "
-            f"at {place_of_error(exception)}; mend it, until then it names nobody",
+            f"at {place_of_error(exception)}; mend it, until then it "
+            f"{'is left out' if is_left_out else 'names nobody'}",
             again_after=GUARD_SECONDS,
         )
         return True
