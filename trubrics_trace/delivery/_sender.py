@@ -33,7 +33,6 @@ _MAX_BACKOFF_SECONDS = 60.0  # as AWS's "full jitter" has a cap, and as people w
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BATCH_BYTES = 1_000_000  # nginx's default limit of a body is 1 MiB
 _ADOPT_EVERY_SECONDS = 30.0
-_NOT_DELIVERED = "not_delivered"
 _MAX_WAIT_SECONDS = 3600.0  # what a lock can wait for is bounded; the thread looks again
 
 
@@ -248,7 +247,7 @@ class Sender:
         self._failures = 0
         self._not_before = 0.0
         self.last_error = None
-        if self._met is not None and self._met.reason == _NOT_DELIVERED:
+        if self._met is not None and self._met.reason == "not_delivered":
             self._met = None
 
     def _fail(self, outcome: Retry) -> None:
@@ -256,7 +255,7 @@ class Sender:
         self.retries += 1
         self.last_error = outcome.why
         if ledger.strict:
-            self._met = TelemetryError(_NOT_DELIVERED, outcome.why)
+            self._met = TelemetryError("not_delivered", outcome.why)
         ceiling = min(
             _MAX_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 10)
         )
