@@ -50,6 +50,7 @@ def test_telling_while_telling() -> None:
     ("given", "alike"),
     [
         ({"api_key": "own"}, Settings(api_key="own")),
+        ({"api_key": "own", "client": None}, Settings(api_key="own")),
         ({"api_key": "own", "host": OWN_HOST}, Settings(api_key="own", host=OWN_HOST)),
         ({"api_key": "own", "account": "mine"}, Settings(api_key="own", account="mine")),
         ({"email": "a@b.c", "password": "p"}, Settings(email="a@b.c", password="p")),
@@ -77,6 +78,15 @@ def test_own_client() -> None:
 
     assert own is not None
     assert ("own", client.host) == (own.api_key, own.host)
+
+
+def test_own_host() -> None:
+    """Another host alone takes the usual key and account along."""
+    configure(api_key="usual", account="named")
+    own = _runtime.settings_with(host=OWN_HOST)
+
+    assert own is not None
+    assert ("usual", "named", OWN_HOST) == (own.api_key, own.account, own.host)
 
 
 def test_no_own_credentials() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -123,4 +125,55 @@ def test_reset() -> None:
     ledger.counts("noticed")
     ledger.note("late")
     ledger.reset()
+    assert {} == ledger.counts("noticed")
+
+
+def test_notice_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A notice is said once, or again after so many seconds."""
+    ledger = Ledger()
+    for _ in range(3):
+        ledger.say("once", "said once")
+        ledger.say("again", "said again", again_after=0.0)
+    assert 1 == caplog.messages.count("said once")
+    assert 3 == caplog.messages.count("said again")
+
+
+class Raising(logging.Filter):
+    """A filter of the app's that raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self._error = error
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Raise."""
+        raise self._error
+
+
+@pytest.fixture
+def filtered() -> Iterator[Callable[[BaseException], None]]:
+    """Let the app's own logging raise, until the test is over."""
+    logger = logging.getLogger("trubrics_trace")
+    filters = list(logger.filters)
+    yield lambda error: logger.addFilter(Raising(error))
+    logger.filters[:] = filters
+
+
+def test_logging_that_raises(filtered: Callable[[BaseException], None]) -> None:
+    """What the app's logging raises is counted, and in strict mode raised as ours."""
+    ledger = Ledger()
+    filtered(LookupError())
+    ledger.say("first", "a notice")
+    assert {"notice_failed": 1} == ledger.counts("noticed")
+    ledger.strict = True
+    with pytest.raises(errors.TelemetryError, match="LookupError; mend its filters"):
+        ledger.say("second", "a notice")
+
+
+def test_logging_that_is_interrupted(filtered: Callable[[BaseException], None]) -> None:
+    """The user's own wish to stop passes, wherever it comes."""
+    ledger = Ledger()
+    filtered(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        ledger.say("interrupted", "a notice")
     assert {} == ledger.counts("noticed")

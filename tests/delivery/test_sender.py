@@ -15,6 +15,7 @@ from trubrics_trace._stats import FlushReport
 from trubrics_trace.delivery._sender import Sender
 from trubrics_trace.delivery._spool import Spool
 from trubrics_trace.delivery._transport import Delivered, Outcome, Rejected, Retry
+from trubrics_trace.errors import TelemetryError
 from trubrics_trace.pipeline._pipeline import line_of
 
 NEVER_SECONDS = 3600.0
@@ -434,6 +435,15 @@ def test_stopped_sender_stays_so(spool: Spool, sender_of: MakeSender) -> None:
 
 # pytest warns of a thread that ends with an exception: here that is the test.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_fault_of_strict_mode(spool: Spool, sender_of: MakeSender) -> None:
+    """What strict mode raises in the thread, the next flush raises; the thread goes on."""
+    fill(spool, 2)
+    sender = sender_of(Transport([TelemetryError("planted")]))
+    with pytest.raises(TelemetryError, match="planted"):
+        flushed(sender)
+    assert flushed(sender).complete
+
+
 def test_dead_thread_is_started_again(spool: Spool, sender_of: MakeSender) -> None:
     """A thread that was ended from outside is started again by the next record."""
     transport = Transport([SystemExit()])
