@@ -433,8 +433,6 @@ def test_stopped_sender_stays_so(spool: Spool, sender_of: MakeSender) -> None:
     assert threading.active_count() == before
 
 
-# pytest warns of a thread that ends with an exception: here that is the test.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_fault_of_strict_mode(spool: Spool, sender_of: MakeSender) -> None:
     """What strict mode raises in the thread, the next flush raises; the thread goes on."""
     fill(spool, 2)
@@ -444,6 +442,8 @@ def test_fault_of_strict_mode(spool: Spool, sender_of: MakeSender) -> None:
     assert flushed(sender).complete
 
 
+# pytest warns of a thread that ends with an exception: here that is the test.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_dead_thread_is_started_again(spool: Spool, sender_of: MakeSender) -> None:
     """A thread that was ended from outside is started again by the next record."""
     transport = Transport([SystemExit()])
