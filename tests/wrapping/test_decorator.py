@@ -173,6 +173,18 @@ def only(parts: Any) -> Any:
 class TestSameShape:
     """Nobody can tell a decorated function from before."""
 
+    def test_looking_at_the_class(self) -> None:
+        """Who looks at a wrapper's class takes no function's annotations away."""
+
+        @trubrics_trace
+        def answer(question: str) -> int:
+            return len(question)
+
+        for kind in type(answer).__mro__:
+            typing.get_type_hints(kind)
+            getattr(kind, "__annotations__", None)
+        assert {"question": "str", "return": "int"} == answer.__annotations__
+
     @pytest.mark.parametrize("function", KINDS)
     @pytest.mark.parametrize(
         "decorate",

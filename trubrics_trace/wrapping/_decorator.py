@@ -86,8 +86,16 @@ def trubrics_trace(function: Any = NOT_GIVEN, /, **keywords: Any) -> Any:
     return _traced(function, keywords)
 
 
+# Stands in our classes, too: who looks at the annotations of a class that has none of its
+# own makes empty ones there, and they would stand before those of every function. Only
+# compiled proxies have it in their class.
+_ANNOTATIONS: Any = vars(wrapt.ObjectProxy).get("__annotations__", {})
+
+
 class _TracedMethod(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg] # not at runtime
     """A traced function found in a class, or in an instance of it."""
+
+    __annotations__ = _ANNOTATIONS
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if isinstance(self.__wrapped__, MethodType):
@@ -105,6 +113,7 @@ class _TracedMethod(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg] # not
 class TracedFunction(wrapt.FunctionWrapper):  # type: ignore[type-arg] # not at runtime
     """A function with a scope around each call, pickled and copied like any."""
 
+    __annotations__ = _ANNOTATIONS
     __bound_function_wrapper__ = _TracedMethod
 
     def __reduce_ex__(self, protocol: object) -> str:
