@@ -88,8 +88,15 @@ def trubrics_trace(function: Any = NOT_GIVEN, /, **keywords: Any) -> Any:
 
 # Stands in our classes, too: who looks at the annotations of a class that has none of its
 # own makes empty ones there, and they would stand before those of every function. Only
-# compiled proxies have it in their class.
-_ANNOTATIONS: Any = vars(wrapt.ObjectProxy).get("__annotations__", {})
+# compiled proxies look them up so; the others keep them in each object.
+_ANNOTATIONS: Any = next(
+    (
+        found
+        for kind in wrapt.FunctionWrapper.__mro__
+        if hasattr(found := vars(kind).get("__annotations__"), "__set__")
+    ),
+    {},
+)
 
 
 class _TracedMethod(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg] # not at runtime
