@@ -22,6 +22,7 @@ MODULES = {
 ROOMS = [
     "errors",
     "_clock",
+    "_fork",
     "_frozen",
     "_notices",
     "_ledger",
@@ -51,6 +52,7 @@ ROOMS = [
     "delivery._ingestion",
     "delivery._platform",
     "delivery._delivery",
+    "delivery._flushes",
     "delivery._client",
     "_runtime",
     "langchain._context",

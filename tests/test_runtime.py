@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,9 +12,18 @@ from langchain_core.language_models import FakeListChatModel
 from trubrics import Trubrics
 
 from tests.delivery.servers import unused_url
-from trubrics_trace import Record, Settings, _runtime, configure, stats, track_event
+from trubrics_trace import (
+    Record,
+    Settings,
+    _runtime,
+    aflush,
+    configure,
+    errors,
+    stats,
+    track_event,
+)
 from trubrics_trace import trubrics_scope as scope
-from trubrics_trace.testing import capture_records
+from trubrics_trace.testing import IngestionServer, capture_records
 
 OWN_HOST = "https://own.example/api"
 
@@ -102,3 +114,69 @@ def test_everything_is_captured() -> None:
 
     assert [None] == [record.user_id for record in records]
     assert 1 == stats().noticed["without_user"]
+
+
+def raising(record: Record) -> Record:
+    """Raise, as the app's `before_send` may."""
+    raise LookupError
+
+
+def capture_and_leave() -> None:
+    """Capture, and leave at once."""
+    with capture_records():
+        pass
+
+
+def test_capture_ends_in_strict_mode() -> None:
+    """A capture ends with its block, whatever strict mode raises there."""
+    configure(strict=True, before_send=raising)
+    with pytest.raises(errors.TelemetryError), capture_records(), scope(user_id="alice"):
+        FakeListChatModel(responses=["42"]).invoke("Hello?")
+    configure()
+    track_event("kept")
+    assert 1 == stats().accepted
+
+
+@pytest.mark.parametrize("settle", [configure, capture_and_leave])
+def test_settling_that_raises(settle: Callable[[], object]) -> None:
+    """What is raised while notes are settled leaves nothing half done."""
+    configure(strict=True)
+    with scope():
+        pass
+
+    def refuse() -> None:
+        raise errors.TelemetryError("planted")
+
+    _runtime.when_settling.append(refuse)
+    try:
+        with pytest.raises(errors.TelemetryError, match="planted"):
+            settle()
+    finally:
+        _runtime.when_settling.remove(refuse)
+    configure()
+    track_event("kept")
+    assert 1 == stats().accepted
+
+
+def test_aflush_with_nothing_to_do() -> None:
+    """Where nothing waits, an async flush is done at once, and starts no thread."""
+    before = threading.active_count()
+
+    async def flush() -> tuple[bool, int]:
+        return bool(await aflush()), threading.active_count()
+
+    assert (True, before) == asyncio.run(flush())
+
+
+def test_aflush_waits(trubrics_server: IngestionServer) -> None:
+    """An async flush waits for what is on its way, while the loop goes on."""
+    configure(api_key=trubrics_server.api_key, host=trubrics_server.url)
+    track_event("Signed up", user_id="alice")
+
+    async def flush() -> tuple[bool, bool]:
+        flushing = asyncio.ensure_future(aflush())
+        await asyncio.sleep(0)
+        return flushing.done(), bool(await flushing)
+
+    assert (False, True) == asyncio.run(flush())
+    assert 1 == len(trubrics_server.events)

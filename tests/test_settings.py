@@ -176,6 +176,16 @@ def test_key_in_the_wrong_place(caplog: pytest.LogCaptureFixture) -> None:
     assert "strict=a str cannot be used; give True or False" in said
 
 
+@pytest.mark.parametrize("name", ["ACCOUNT", "PROJECT", "HOST"])
+def test_environment_in_another_encoding(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What UTF-8 cannot say is not used, and said, where a deployment wrote it."""
+    settings = from_environment(**{f"TRUBRICS_{name}": "http://caf\udce9"})
+    assert settings.destination == from_environment().destination
+    assert f"TRUBRICS_{name} is not used" in caplog.text
+
+
 def test_unknown_argument() -> None:
     """A setting that there is not is an error that names those that there are."""
     with pytest.raises(errors.ConfigurationError, match=r"'api_ky' is no setting.*api_key"):

@@ -89,6 +89,8 @@ def _shown(value: object) -> str:
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise _refuse(name, value, "give a str")
+    if value.encode(errors="replace").decode() != value:  # bytes of another encoding
+        raise _refuse(name, value, "give text that UTF-8 can say")
     return value
 
 

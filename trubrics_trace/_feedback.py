@@ -54,8 +54,8 @@ def track_feedback(
         scope,
         {"user_id": user_id, "thread_id": thread_id, **metadata},
         score=score,
-        comment=comment,
-        type=type,
+        comment=None if comment is None else told_by_itself(comment),
+        type=told_by_itself(type),
         about=None if record_id is None else told_by_itself(record_id),
     )
 

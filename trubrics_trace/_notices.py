@@ -42,7 +42,8 @@ def say_once(key: str, message: str, again_after: float = math.inf) -> None:
 
 def was_said(key: str) -> bool:
     """Whether `key` was said, and is not to be said again yet."""
-    return key in _said and _clock.monotonic() < _said[key]
+    until = _said.get(key)  # asked once: another thread may forget it
+    return until is not None and _clock.monotonic() < until
 
 
 def forget_said() -> None:

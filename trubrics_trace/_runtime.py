@@ -10,16 +10,14 @@ import asyncio
 import atexit
 import contextlib
 import dataclasses
-import os
 import sys
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from . import _clock, _notices
+from . import _clock, _fork, _notices
 from ._configuration import settings_from
 from ._ledger import ledger
 from ._record import Record
@@ -27,7 +25,8 @@ from ._settings import LOCAL, Configuration, Destination, Settings
 from ._stats import FlushReport, Stats
 from .delivery import _delivery
 from .delivery._delivery import deliveries
-from .delivery._sender import Flush
+from .delivery._flushes import Flushes
+from .errors import TelemetryError
 from .pipeline._pipeline import accept as take_through_pipeline
 from .scope._current import before_first_open, prepare
 from .scope._scope import Scope
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _EXIT_SECONDS = 1.0  # the most that delivery may hold up the end of a program
-_POLL_SECONDS = 0.01
-
-_register_at_fork = getattr(os, "register_at_fork", lambda **_: None)  # no fork, no need
 
 when_settling: list[Callable[[], None]] = []
 when_forked: list[Callable[[], object]] = []
@@ -58,8 +54,9 @@ def settings() -> Settings:
     """Return what `configure` said; else the environment, read once."""
     global _settings
     if _settings is None:
-        _settings = settings_from({})
-        ledger.strict = _settings.strict
+        read = settings_from({})
+        if _settings is None:  # else `configure` came between
+            _settings, ledger.strict = read, read.strict
     return _settings
 
 
@@ -93,11 +90,13 @@ def configure(**arguments: Unpack[Configuration]) -> Settings:
     """
     global _settings
     new = settings_from(arguments)
-    _settle_notes()
-    deliveries.close(_EXIT_SECONDS)
-    _notices.forget_said()
-    _settings = new
-    ledger.strict = new.strict
+    try:
+        _settle_notes()
+    finally:  # in strict mode settling raises
+        deliveries.close(_EXIT_SECONDS)
+        _notices.forget_said()
+        _settings = new
+        ledger.strict = new.strict
     if new.capture == "all":
         prepare()  # no scope need ever open
     return new
@@ -111,13 +110,14 @@ def install(watch_for_langchain: Callable[[], object]) -> None:
             return
         watch_for_langchain()
         atexit.register(_at_exit)
-        _register_at_fork(
+        _fork.register(
             before=deliveries.hold,
             after_in_parent=deliveries.release,
             after_in_child=_after_fork_in_child,
         )
         _is_installed = True
         before_first_open.clear()
+        settings()  # strict mode, said by the environment, begins here
 
 
 def accept(
@@ -138,8 +138,9 @@ def accept(
     _busy.add(thread)
     try:
         _accept(record, scope, recipients or (settings(),))
-        while _waiting:
-            _accept(*_waiting.popleft())
+        with contextlib.suppress(IndexError):  # not asked first: another may take the last
+            while True:
+                _accept(*_waiting.popleft())
     finally:
         _busy.discard(thread)
 
@@ -161,22 +162,27 @@ def flush(timeout: float = 5.0) -> FlushReport:
     """
     deadline = _clock.monotonic() + timeout
     flushes = _begin_flushes()
-    _wait_for(flushes, deadline)
-    return _report(flushes)
+    flushes.wait(deadline)
+    return flushes.report(stats().pending)
 
 
 async def aflush(timeout: float = 5.0) -> FlushReport:
     """Do what `flush` does, without blocking the event loop."""
     deadline = _clock.monotonic() + timeout
     flushes = _begin_flushes()
+    if flushes.wait(0.0):
+        return flushes.report(stats().pending)
     over: Future[bool] = Future()
     over.set_running_or_notify_cancel()  # who waits may be cancelled, the wait is not
     # A thread of its own: the loop's clock may be frozen, and its threads all busy.
-    wait = threading.Thread(target=lambda: over.set_result(_wait_for(flushes, deadline)))
+    wait = threading.Thread(target=lambda: over.set_result(flushes.wait(deadline)))
     wait.daemon = True
-    wait.start()
+    try:
+        wait.start()
+    except RuntimeError:  # there is none to be had; what waits is safe on disk
+        return flushes.report(stats().pending)
     await asyncio.wrap_future(over)
-    return _report(flushes)
+    return flushes.report(stats().pending)
 
 
 def shutdown(timeout: float = 5.0) -> FlushReport:
@@ -226,8 +232,10 @@ def capture(take: Callable[[Record], object]) -> Iterator[None]:
     try:
         yield
     finally:
-        _settle_notes()
-        _captures.remove(take)
+        try:
+            _settle_notes()
+        finally:  # in strict mode settling raises
+            _captures.remove(take)
 
 
 def destination_of(record: Record, settings: Settings) -> Destination:
@@ -256,51 +264,27 @@ def _accept(record: Record, scope: Scope | None, recipients: Sequence[Settings])
         scope = scope.parent
 
 
+def _begin_flushes() -> Flushes:
+    _settle_notes()
+    return Flushes()
+
+
 def _settle_notes() -> None:
     for do in when_settling:
         do()
 
 
-def _begin_flushes() -> list[Flush | None]:
-    """Begin a flush of each destination; None for one that nothing carries to."""
-    _settle_notes()
-    return [
-        delivery.sender.begin_flush() if delivery.sender is not None else None
-        for delivery in deliveries.all()
-        if delivery.sender is not None or delivery.spool.pending
-    ]
-
-
-def _wait_for(flushes: list[Flush | None], deadline: float) -> bool:
-    while not all(flush is None or flush.is_done for flush in flushes):
-        if _clock.monotonic() >= deadline:
-            return False
-        time.sleep(_POLL_SECONDS)
-    return True
-
-
-def _report(flushes: list[Flush | None]) -> FlushReport:
-    reports = [flush.report() for flush in flushes if flush is not None]
-    errors = [report.last_error for report in reports if report.last_error]
-    pending = stats().pending
-    return FlushReport(
-        # Without anything that carries, it is complete only where nothing waits.
-        complete=None not in flushes and all(reports) and bool(flushes or not pending),
-        delivered=sum(report.delivered for report in reports),
-        pending=pending,
-        last_error=errors[0] if errors else None,
-    )
-
-
 def _at_exit() -> None:
     """Wait for delivery only where it can be expected to happen."""
-    _settle_notes()
+    with contextlib.suppress(TelemetryError):  # in strict mode; here nobody can catch it
+        _settle_notes()
     is_worth_waiting = any(
         one.sender is not None and one.spool.pending and not one.sender.is_failing
         for one in deliveries.all()
     )
     if is_worth_waiting:
-        shutdown(_EXIT_SECONDS)
+        with contextlib.suppress(TelemetryError):
+            shutdown(_EXIT_SECONDS)
     else:
         deliveries.close(0.0)
 

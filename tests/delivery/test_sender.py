@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.delivery.parts import Clock, Transport, line, spool_in, wait_until
-from trubrics_trace import EventRecord, Record, stats
+from trubrics_trace import EventRecord, Record, configure, stats
 from trubrics_trace._stats import FlushReport
 from trubrics_trace.delivery._sender import Sender
 from trubrics_trace.delivery._spool import Spool
@@ -442,18 +442,22 @@ def test_fault_of_strict_mode(spool: Spool, sender_of: MakeSender) -> None:
     assert flushed(sender).complete
 
 
-# pytest warns of a thread that ends with an exception: here that is the test.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_dead_thread_is_started_again(spool: Spool, sender_of: MakeSender) -> None:
-    """A thread that was ended from outside is started again by the next record."""
-    transport = Transport([SystemExit()])
-    before = threading.active_count()
-    sender = sender_of(transport)
+def test_nobody_ends_the_thread(spool: Spool, sender_of: MakeSender) -> None:
+    """Who exits in the sender's thread, as a callback may, does not end it."""
     fill(spool, 1)
+    sender = sender_of(Transport([SystemExit()]), jitter=no_jitter)
+    assert flushed(sender).complete
+    assert 1 == stats().noticed["sender_failed"]
+
+
+def test_flush_tries_anew_in_strict_mode(spool: Spool, sender_of: MakeSender) -> None:
+    """What failed before a flush is tried again by it, and not raised where it arrives."""
+    configure(strict=True)
+    fill(spool, 1)
+    sender = sender_of(Transport([Retry("HTTP 503")]), jitter=no_jitter)
     sender.start()
-    wait_until(lambda: transport.batches and threading.active_count() == before)
-    sender.start()
-    wait_until(lambda: spool.stats().delivered == 1)
+    wait_until(lambda: sender.has_met_something or spool.stats().delivered)
+    assert flushed(sender).complete
 
 
 def test_one_thread_for_many_callers(spool: Spool, sender_of: MakeSender) -> None:

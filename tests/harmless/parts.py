@@ -287,7 +287,7 @@ class Fault:
 
 def _callable(name: str, *also: str) -> Fault:
     return Fault(
-        f"{name}_failed",
+        f"{'metadata' if name == 'plan' else name}_failed",
         (f"{name}=", "parts.py:", "mend it"),
         keywords=lambda error: {name: raising(error)},
         also=also,

@@ -97,7 +97,7 @@ def test_nonsense_when_strict(said: bytes, why: str) -> None:
     with serve_raw(said) as server:
         send_to(server, strict=True)
         assert ANSWER == invoke(user_id="alice")
-        error = raised_by(lambda: flush(timeout=0))
+        error = raised_by(lambda: flush(timeout=5))
     assert ("not_delivered", 1) == (error.reason, stats().pending)
     assert why in str(error)
 
@@ -106,7 +106,7 @@ def test_nobody_listens_when_strict() -> None:
     """So it is where nobody listens, for whoever awaits the flush."""
     configure(api_key=KEY, host=unused_url(), flush_interval=0.1, strict=True)
     assert ANSWER == invoke(user_id="alice")
-    error = raised_by(lambda: asyncio.run(aflush(timeout=0)))
+    error = raised_by(lambda: asyncio.run(aflush(timeout=5)))
     assert "not_delivered" == error.reason
 
 
@@ -162,7 +162,7 @@ def test_on_error_when_strict() -> None:
     with serve_raw(answer("422 Unprocessable", b'{"detail": []}')) as server:
         send_to(server, on_error=raising(LookupError(WORDS)), strict=True)
         assert ANSWER == invoke(user_id="alice")
-        error = raised_by(lambda: flush(timeout=0))
+        error = raised_by(lambda: flush(timeout=5))
     assert "on_error_failed" == error.reason
 
 

@@ -133,7 +133,7 @@ IDENTITY: list[tuple[str, Make, str | None, str | None]] = [
     ("metadata", of(object), "bad_metadata", "alice"),
     ("metadata", of(dict, {"plan": "free"}), None, "alice"),
     ("metadata", lambda error: {spoiled(error): 1}, "attributes_failed", None),
-    ("plan", proxy, "plan_failed", "alice"),
+    ("plan", proxy, "metadata_failed", "alice"),
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.program import output_of
+from tests.process.program import output_of, run_program
 
 MOST_MODULES = 25
 HEAVY = ["celery", "django", "fastapi", "flask", "langchain_core", "requests", "starlette"]
@@ -92,3 +92,117 @@ def test_decorating_loads_no_delivery(tmp_path: Path) -> None:
 
     assert len(added) <= MOST_MODULES
     assert [] == [name for name in added if ".delivery" in name or "_runtime" in name]
+
+
+def test_a_scope_that_cannot_load(tmp_path: Path) -> None:
+    """Where the runtime cannot be loaded the block runs, and the next scope tries again."""
+    source = """
+        import os, resource
+        from trubrics_trace import current_scope, trubrics_scope
+        from trubrics_trace._ledger import ledger
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (16, hard))
+        taken = []
+        try:
+            while True:
+                taken.append(os.open("/dev/null", 0))
+        except OSError:
+            pass
+        with trubrics_scope(user_id="alice"):
+            print(current_scope().user_id, ledger.counts("noticed"))
+        for file in taken:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+        from langchain_core.language_models import FakeListChatModel
+        from trubrics_trace import stats
+        with trubrics_scope(user_id="alice"):
+            FakeListChatModel(responses=["42"]).invoke("The answer?")
+        print(stats().accepted)
+        """
+
+    assert "alice {'install_failed': 1}\n1" == output_of(source, tmp_path)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.05])
+def test_fork_while_loading(delay: float, tmp_path: Path) -> None:
+    """A child that is forked while a thread opens the first scope can open its own."""
+    source = """
+        import os, sys, threading, time
+        import langchain_core.language_models
+        from trubrics_trace import trubrics_scope
+
+        begun = threading.Event()
+
+        def first():
+            begun.set()
+            with trubrics_scope(user_id="alice"):
+                pass
+
+        thread = threading.Thread(target=first)
+        thread.start()
+        begun.wait()
+        time.sleep(float(sys.argv[1]))
+        child = os.fork()
+        if not child:
+            with trubrics_scope(user_id="bob"):
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+        thread.join()
+        print(os.waitstatus_to_exitcode(status))
+        """
+    ended = run_program(source, tmp_path, str(delay))
+
+    assert "0" == ended.stdout.strip(), ended.stderr
+
+
+def test_signal_while_loading(tmp_path: Path) -> None:
+    """A signal handler may open a scope while the first one is being opened."""
+    source = """
+        import signal
+        import langchain_core.language_models
+        from trubrics_trace import current_scope, trubrics_scope
+
+        def handle(*_):
+            with trubrics_scope(user_id="bob"):
+                seen.append(current_scope().user_id)
+
+        seen = []
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        with trubrics_scope(user_id="alice"):
+            while not seen:
+                pass
+            print(seen, current_scope().user_id)
+        """
+
+    assert "['bob'] alice" == output_of(source, tmp_path)
+
+
+def test_strict_mode_from_the_environment(tmp_path: Path) -> None:
+    """Strict mode that the environment says holds from the first scope on."""
+    source = """
+        from trubrics_trace import errors, identify, trubrics_scope
+        with trubrics_scope():
+            pass
+        try:
+            identify("alice")
+        except errors.TelemetryError as error:
+            print(error.reason)
+        """
+
+    told = output_of(source, tmp_path, TRUBRICS_TRACE_STRICT="1")
+    assert "identify_outside" == told
+
+
+def test_strict_mode_at_exit(tmp_path: Path) -> None:
+    """A strict program whose server is gone ends as ever, with nothing on its stderr."""
+    source = """
+        from trubrics_trace import configure, track_event
+        configure(strict=True, api_key="key", host="http://127.0.0.1:9")
+        track_event("Signed up", user_id="alice")
+        """
+    ended = run_program(source, tmp_path)
+
+    assert (0, "") == (ended.returncode, ended.stderr)

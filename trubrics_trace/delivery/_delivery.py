@@ -6,6 +6,7 @@ there is a spool, and nothing that sends.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,7 +126,8 @@ class Deliveries:
 
     def release(self) -> None:
         """After a fork, in the parent: go on."""
-        self._making.release()
+        with contextlib.suppress(RuntimeError):  # installed while the fork began
+            self._making.release()
 
     def drop_in_child(self) -> None:
         """After a fork, forget the parent's, and close the inherited files."""

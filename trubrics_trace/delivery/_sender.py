@@ -23,7 +23,7 @@ from .._notices import place_of_error
 from .._record import Record, record_from_dict
 from .._settings import OnError
 from .._stats import FlushReport, Stats
-from ..errors import PASSING, TelemetryError
+from ..errors import TelemetryError
 from ..pipeline._guard import attempt
 from ._segment import Entry
 from ._spool import Spool
@@ -109,6 +109,9 @@ class Sender:
 
         A backoff ends early for it, but not a wait that the destination asked for.
         """
+        met = self._met
+        if met is not None and met.reason == "not_delivered":
+            self._met = None  # it is tried again now, and may do better
         flush = Flush(self._spool, self)  # first: what is lost from now on, it tells
         self.start()
         self._not_before = min(self._not_before, self._asked_until)
@@ -140,9 +143,7 @@ class Sender:
             step()
         except TelemetryError as error:
             self._met = error
-        except PASSING:
-            raise
-        except BaseException as error:
+        except BaseException as error:  # nobody's wish to stop is said in this thread
             self._fail(Retry(f"{type(error).__name__} in the sender"))
             with self._told_by_flush():
                 ledger.fault(

@@ -7,6 +7,7 @@ list, so a reload, or a notebook's second run, takes the old hook's place.
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,9 @@ class Hook:
 
     def get(self) -> TrubricsCallbackHandler | None:
         """Return our handler wherever a scope is or was open, else None."""
+        return attempt("hook_failed", self._get)
+
+    def _get(self) -> TrubricsCallbackHandler | None:
         if not scope_was_opened_here() and _runtime.settings().capture != "all":
             return None
         if self._handler is None:
@@ -60,6 +64,7 @@ def _register(context_module: ModuleType) -> None:
 
     after_leave[:] = _runtime.when_settling[:] = [settle_orphans]
     _runtime.when_forked[:] = [turns.clear]
+    import_module(context_module.__name__)  # another thread may be in the middle of it
     hooks = context_module._configure_hooks  # noqa: SLF001 - it has no public way to ask
     entry = (Hook(), True, TrubricsCallbackHandler, None)
     for index, (var, *_) in enumerate(hooks):

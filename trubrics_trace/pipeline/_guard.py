@@ -20,6 +20,8 @@ _LOST = {
     "closed, so carry the work with carry_scope(...)",
     "hook_failed": "scopes record nothing with this version of langchain-core; pass "
     "TrubricsCallbackHandler() as a callback, or install a version that is supported",
+    "install_failed": "scopes record nothing until one can load what records; mend what "
+    "stood in its way",
     "log_failed": "a record was not logged; mend the app's own structlog or "
     "logging configuration",
     "on_error_failed": "a refused record was not told; mend what on_error= was given",

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 
-from .._ledger import ledger
+from .._ledger import GUARD_SECONDS, ledger
 from .._record import PromptRecord, Record
 from .._settings import Settings
 from ..scope._parameters import place_of
@@ -87,5 +87,6 @@ def _ask_before_send(record: Record, settings: Settings) -> Record | None:
             f"before_send={place_of(settings.before_send)} returned a "
             f"{type(answer).__name__}; return the record, or None to refuse it",
             group="skipped",
+            again_after=GUARD_SECONDS,
         )
     return None

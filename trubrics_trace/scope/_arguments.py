@@ -141,7 +141,7 @@ class Recipe:
 
 def _kept(name: str, value: Any) -> Any:
     """Return a value that can be read at each call: an iterator, only once."""
-    if not issubclass(type(value), Iterator):
+    if name != "tags" or not issubclass(type(value), Iterator):
         return value
     with _Guard(name, type(value)):
         return tuple(value)
@@ -190,9 +190,10 @@ class _Guard:
     ) -> bool:
         if exception is None or isinstance(exception, PASSING):
             return False
-        is_left_out = self._name in ("tags", "metadata")
+        is_left_out = self._name not in (*IDENTITY_NAMES, "attributes")
+        reason = self._name if self._name in (*_SHOWN, "attributes") else "metadata"
         ledger.fault(
-            f"{self._name}_failed",
+            f"{reason}_failed",
             f"{self._name}={place_of(self._reader)} raised {type(exception).__name__} "
             f"at {place_of_error(exception)}; mend it, until then it "
             f"{'is left out' if is_left_out else 'names nobody'}",
