@@ -39,7 +39,7 @@ _EXIT_SECONDS = 1.0  # the most that delivery may hold up the end of a program
 when_settling: list[Callable[[], None]] = []
 when_forked: list[Callable[[], object]] = []
 
-_settings: Settings | None = None
+_known: dict[str, Settings] = {}  # what holds, once somebody has asked or said
 _is_installed = False
 _installing = threading.Lock()
 _captures: list[Callable[[Record], object]] = []
@@ -52,12 +52,11 @@ _waiting: deque[tuple[Record, Scope | None, Sequence[Settings]]] = deque()
 
 def settings() -> Settings:
     """Return what `configure` said; else the environment, read once."""
-    global _settings
-    if _settings is None:
-        read = settings_from({})
-        if _settings is None:  # else `configure` came between
-            _settings, ledger.strict = read, read.strict
-    return _settings
+    known = _known.get("settings")
+    if known is None:  # of two threads, or of `configure` and a thread, one is believed
+        known = _known.setdefault("settings", settings_from({}))
+        ledger.strict = known.strict
+    return known
 
 
 def settings_with(**given: Any) -> Settings | None:
@@ -88,14 +87,13 @@ def configure(**arguments: Unpack[Configuration]) -> Settings:
     Raises:
         ConfigurationError: An argument is unknown, of the wrong type or out of bounds.
     """
-    global _settings
     new = settings_from(arguments)
     try:
         _settle_notes()
     finally:  # in strict mode settling raises
         deliveries.close(_EXIT_SECONDS)
         _notices.forget_said()
-        _settings = new
+        _known["settings"] = new
         ledger.strict = new.strict
     if new.capture == "all":
         prepare()  # no scope need ever open

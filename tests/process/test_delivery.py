@@ -306,18 +306,18 @@ def test_unwritable_place(tmp_path: Path, trubrics_server: IngestionServer) -> N
 def test_thread_that_cannot_start(tmp_path: Path, trubrics_server: IngestionServer) -> None:
     """Where no thread can start records stay on disk, said once, and the app goes on."""
     program = """
-        import resource, threading
+        import asyncio, resource, threading
         import trubrics_trace.delivery._ingestion
-        from trubrics_trace import stats, track_event
+        from trubrics_trace import aflush, stats, track_event
         threading.stack_size(1 << 30)
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + (256 << 20),) * 2)
         for number in range(3):
             track_event("clicked", user_id="alice")
-        print(stats().pending)
+        print(stats().pending, bool(asyncio.run(aflush())))
         """
     ended = run_program(program, tmp_path, **destination(trubrics_server.url))
-    assert (0, "3\n") == (ended.returncode, ended.stdout), ended.stderr
+    assert (0, "3 False\n") == (ended.returncode, ended.stdout), ended.stderr
     assert 1 == ended.stderr.count("no thread can start here")
     output_of(ONE_EVENT, tmp_path, **destination(trubrics_server.url))
     assert 4 == len(trubrics_server.record_ids)
