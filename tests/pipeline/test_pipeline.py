@@ -237,11 +237,20 @@ def test_before_send_that_returns_no_record(nonsense: Any) -> None:
         accept(prompt(), settings, kept)
 
 
-def test_record_of_nonsense() -> None:
+class Unspeakable:
+    """An object that raises when it is told."""
+
+    def __str__(self) -> str:
+        raise LookupError
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("nonsense", [{"messages": 5}, {"parent_run_id": Unspeakable()}])
+def test_record_of_nonsense(nonsense: dict[str, Any]) -> None:
     """A record that `before_send` made of nonsense is not kept, and counted."""
     kept = Kept()
-    nonsense: Any = 5
-    made = dataclasses.replace(prompt(), messages=nonsense)
+    made = dataclasses.replace(prompt(), **nonsense)
     settings = Settings(before_send=lambda record: made)
     assert accept(prompt(), settings, kept) is None
     assert ([], 1) == (kept.records, noticed("record_failed"))
