@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -91,6 +92,8 @@ def run() -> Iterator[Run]:
     """Yield what runs a coroutine, always in one loop: LangChain's clients outlive it."""
     loop = asyncio.new_event_loop()
     yield loop.run_until_complete
+    gc.collect()  # a client's stream that was left closes itself in its loop
+    loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 
 
