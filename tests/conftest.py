@@ -30,4 +30,5 @@ def fresh_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     end_step(outside, None)
     structlog.reset_defaults()  # `capture_logs` leaves it configured
     shutdown(0)
-    deliveries.drop_in_child()  # as after a fork: nothing of this test is counted again
+    deliveries._spools.clear()  # nothing of this test is counted again,
+    deliveries._backoffs.clear()  # nor waited for

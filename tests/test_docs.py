@@ -45,15 +45,30 @@ def test_blocks_of_the_docs_run(block: str, tmp_path: Path) -> None:
     assert 0 == ended.returncode, ended.stderr
 
 
+NAMED = {
+    f"{path.stem}: {named}": REPOSITORY / named
+    for path in sorted((REPOSITORY / "docs").glob("*.md"))
+    for named in re.findall(r"`((?:tests|benchmarks|examples)/[^`]*)`", path.read_text())
+}
+
+
+@pytest.mark.parametrize("named", NAMED)
+def test_what_the_docs_name_is_there(named: str) -> None:
+    """A promise names the test that shows it."""
+    assert NAMED[named].exists()
+
+
 # Who counts, and which of its arguments is the reason.
 COUNTERS = {
     "TelemetryError": 0,
     "_foreign": 0,
+    "_drop": 0,
     "_mark": 1,
+    "_on_drop": 0,
     "attempt": 0,
     "fault": 0,
     "note": 0,
-    "settle_dropped": 1,
+    "settle_rejected": 1,
     "skip": 0,
 }
 

@@ -557,6 +557,8 @@ def messages_of_notices() -> Iterator[tuple[str, str]]:
             name = getattr(getattr(node, "func", None), "attr", None)
             if not isinstance(node, ast.Call) or name not in ("fault", "say", "say_once"):
                 continue
+            if len(node.args) < 2:  # what a lock's holder says of itself
+                continue
             message = node.args[1]
             called = message.func if isinstance(message, ast.Call) else message
             told: ast.AST = functions.get(getattr(called, "id", ""), message)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trubrics_trace import Stats, errors
 from trubrics_trace._ledger import Ledger
-from trubrics_trace._stats import FlushReport
+from trubrics_trace._stats import FlushReport, sum_of
 
 COUNT = st.integers(0, 1000)
 REASONS = st.dictionaries(st.sampled_from(["one", "two"]), COUNT)
@@ -39,6 +39,44 @@ def test_balance(
             skipped={"sampled_out": 5},
         )
         assert stats.is_balanced is (missing == 0)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Stats,
+            accepted=COUNT,
+            adopted=COUNT,
+            delivered=COUNT,
+            pending=COUNT,
+            rejected=REASONS,
+            dropped=REASONS,
+            oldest_pending_seconds=st.none() | st.floats(0, 1000),
+            bytes_on_disk=COUNT,
+        )
+    )
+)
+def test_sum(each: list[Stats]) -> None:
+    """Several spools' moments are one: added up, by reason, and the longest wait of all."""
+    total = sum_of(each)
+    for name in ("accepted", "adopted", "delivered", "pending", "bytes_on_disk"):
+        assert sum(getattr(one, name) for one in each) == getattr(total, name)
+    for name in ("rejected", "dropped"):
+        for reason in ("one", "two"):
+            said = [getattr(one, name).get(reason, 0) for one in each]
+            assert sum(said) == getattr(total, name).get(reason, 0)
+    waits = [one.oldest_pending_seconds for one in each]
+    known = [wait for wait in waits if wait is not None]
+    assert (max(known) if known else None) == total.oldest_pending_seconds
+
+
+def test_sum_of_balances() -> None:
+    """What is in balance by itself is so in sum; what has vanished from one still shows."""
+    whole, torn = Stats(accepted=3, pending=2, dropped={"one": 1}), Stats(accepted=1)
+    assert (True, False) == (
+        sum_of([whole, whole]).is_balanced,
+        sum_of([whole, torn]).is_balanced,
+    )
 
 
 def test_report_is_its_completeness() -> None:

@@ -6,6 +6,7 @@ would be zero, and a deadline would never come.
 
 from __future__ import annotations
 
+import functools
 import time
 from datetime import datetime, timezone
 
@@ -30,3 +31,27 @@ def utc_now() -> str:
 def wall_seconds() -> float:
     """Return seconds since the epoch, to compare with other machines' dates."""
     return datetime.now(timezone.utc).timestamp()
+
+
+def seconds_since(date: str) -> float | None:
+    """Return how long ago a date of `utc_now` was; None for what is none."""
+    try:
+        then = datetime.fromisoformat(date).timestamp()
+    except ValueError:
+        return None
+    return max(0.0, wall_seconds() - then)
+
+
+def steady_seconds() -> float:
+    """Return seconds since the epoch, for the age of files.
+
+    The system's clock is read once: one that is set, or jumps, makes nothing old.
+    """
+    return _epoch() + monotonic()
+
+
+@functools.cache
+def _epoch() -> float:
+    if hasattr(time, "clock_gettime"):  # which nobody freezes
+        return time.clock_gettime(time.CLOCK_REALTIME) - monotonic()
+    return time.time() - monotonic()

@@ -205,6 +205,7 @@ _CHECKS: Mapping[str, tuple[str | None, _Check]] = {
     "enabled": (_trace("ENABLED"), _truth),
     "spool_dir": (_trace("SPOOL_DIR"), _path),
     "spool_max_bytes": (_trace("SPOOL_MAX_BYTES"), _number(int, MIB, 2**50)),
+    "spool_max_age": (_trace("SPOOL_MAX_AGE"), _number(float, 60, 3650 * DAY_SECONDS)),
     "keep_delivered": (_trace("KEEP_DELIVERED"), _number(float, 0, 3650 * DAY_SECONDS)),
     "flush_interval": (_trace("FLUSH_INTERVAL"), _number(float, 0.1, 3600)),
     "batch_size": (_trace("BATCH_SIZE"), _number(int, 1, 100)),

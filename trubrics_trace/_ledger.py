@@ -7,6 +7,7 @@ somebody asks.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from collections import Counter, deque
@@ -27,7 +28,7 @@ class Ledger:
         self.strict = False
         self._marks: deque[tuple[str, str]] = deque()
         self._sums: dict[str, Counter[str]] = {}
-        self._folding = threading.Lock()
+        self._folding = threading.RLock()  # a signal handler may come between, and ask
 
     def skip(self, reason: str) -> None:
         """Count a record that was never accepted; not a fault, so never raised."""
@@ -90,7 +91,7 @@ class Ledger:
         """Start from zero with a new lock: a forked child has done nothing yet."""
         self._marks = deque()
         self._sums = {}
-        self._folding = threading.Lock()
+        self._folding = threading.RLock()
 
     def _mark(self, group: str, reason: str) -> None:
         self._marks.append((group, reason))
@@ -101,9 +102,10 @@ class Ledger:
                 self._folding.release()
 
     def _fold(self) -> None:
-        for _ in range(len(self._marks)):
-            group, reason = self._marks.popleft()
-            self._sums.setdefault(group, Counter())[reason] += 1
+        with contextlib.suppress(IndexError):  # a signal handler has summed in between
+            for _ in range(len(self._marks)):
+                group, reason = self._marks.popleft()
+                self._sums.setdefault(group, Counter())[reason] += 1
 
 
 ledger = Ledger()

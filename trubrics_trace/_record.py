@@ -8,6 +8,7 @@ and of the line in the spool; only the wire has spellings of its own.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -137,6 +138,8 @@ def field_names(record_class: type[Record]) -> tuple[str, ...]:
     return _FIELD_NAMES[record_class]
 
 
+_LINE_BEGINS = b'{"kind":'  # as `to_dict` does
+
 _KINDS: Mapping[str, type[Record]] = {
     record_class.kind: record_class
     for record_class in (PromptRecord, FeedbackRecord, EventRecord, TrackedRecord)
@@ -166,6 +169,19 @@ def record_from_dict(values: Mapping[str, Any]) -> Record:
     return record_class(
         **{name: _frozen(value) for name, value in values.items() if name in known}
     )
+
+
+def record_from_line(line: bytes) -> Record | None:
+    """Return the record that a spool's line holds; None if it holds none.
+
+    Where the end of the line before was lost, the record stands behind what is corrupt.
+    """
+    for start in (0, line.rfind(_LINE_BEGINS)):
+        try:
+            return record_from_dict(json.loads(line[start:]))
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            continue
+    return None
 
 
 def thawed(value: Any) -> Any:

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import sys
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,7 @@ def configure(**arguments: Unpack[Configuration]) -> Settings:
         _settle_notes()
     finally:  # in strict mode settling raises
         deliveries.close(_EXIT_SECONDS)
+        deliveries.begin_again()
         _notices.forget_said()
         _known["settings"] = new
         ledger.strict = new.strict
@@ -133,14 +134,14 @@ def accept(
     if thread in _busy:
         _waiting.append((record, scope, recipients or (settings(),)))
         return
-    _busy.add(thread)
     try:
+        _busy.add(thread)  # inside: a signal's handler may raise right after it
         _accept(record, scope, recipients or (settings(),))
-        with contextlib.suppress(IndexError):  # not asked first: another may take the last
-            while True:
-                _accept(*_waiting.popleft())
     finally:
-        _busy.discard(thread)
+        try:
+            _tell_waiting()
+        finally:
+            _busy.discard(thread)
 
 
 def is_telling() -> bool:
@@ -198,28 +199,10 @@ def shutdown(timeout: float = 5.0) -> FlushReport:
 
 def stats() -> Stats:
     """Return what became of every record of this process, at one moment."""
-    rejected: Counter[str] = Counter()
-    dropped: Counter[str] = Counter()
-    numbers: Counter[str] = Counter()
-    waits: list[float] = []
-    for one in deliveries.stats():
-        for name in ("accepted", "adopted", "delivered", "pending", "bytes_on_disk"):
-            numbers[name] += getattr(one, name)
-        rejected.update(one.rejected)
-        dropped.update(one.dropped)
-        if one.oldest_pending_seconds is not None:
-            waits.append(one.oldest_pending_seconds)
-    senders = [one.sender for one in deliveries.all() if one.sender is not None]
-    errors = [sender.last_error for sender in senders if sender.last_error]
-    return Stats(
-        **numbers,
-        rejected=dict(rejected),
-        dropped=dict(dropped),
+    return dataclasses.replace(
+        deliveries.stats(),
         skipped=ledger.counts("skipped"),
         noticed=ledger.counts("noticed"),
-        retries=sum(sender.retries for sender in senders),
-        last_error=errors[0] if errors else None,
-        oldest_pending_seconds=max(waits, default=None),
     )
 
 
@@ -262,12 +245,26 @@ def _accept(record: Record, scope: Scope | None, recipients: Sequence[Settings])
         scope = scope.parent
 
 
+def _next_waiting() -> tuple[Record, Scope | None, Sequence[Settings]] | None:
+    try:
+        return _waiting.popleft()
+    except IndexError:  # not asked first: another thread may take the last
+        return None
+
+
+def _tell_waiting() -> None:
+    """Tell what came in the middle of another: in a collection, or a signal."""
+    while (next_one := _next_waiting()) is not None:
+        _accept(*next_one)
+
+
 def _begin_flushes() -> Flushes:
     _settle_notes()
     return Flushes()
 
 
 def _settle_notes() -> None:
+    _tell_waiting()  # a signal's handler may record, and then end what it came into
     for do in when_settling:
         do()
 

@@ -66,6 +66,7 @@ class Settings:
     enabled: bool = True
     spool_dir: str | None = None
     spool_max_bytes: int = 256 * MIB
+    spool_max_age: float = 30 * DAY_SECONDS
     keep_delivered: float = 0.0
     flush_interval: float = 5.0
     batch_size: int = 100
@@ -116,6 +117,7 @@ class Configuration(TypedDict, total=False):
     enabled: bool | None
     spool_dir: str | os.PathLike[str] | None
     spool_max_bytes: int | None
+    spool_max_age: float | None
     keep_delivered: float | None
     flush_interval: float | None
     batch_size: int | None

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.delivery.parts import line, spool_in
+from tests.delivery.parts import die, line, spool_in
 from tests.delivery.servers import unused_url
+from tests.process.program import clean_environment
 from trubrics_trace._settings import LOCAL, Settings
 from trubrics_trace.cli import main
 from trubrics_trace.cli._flush import _send
 from trubrics_trace.delivery._census import take_census
 from trubrics_trace.delivery._directory import make_private
 from trubrics_trace.errors import SpoolError
-from trubrics_trace.testing import IngestionServer
+from trubrics_trace.testing import IngestionServer, serve_ingestion
 
 KEY = "test-key"
 
@@ -46,7 +50,7 @@ def leave(directory: Path, *record_ids: str) -> None:
     spool = spool_in(directory)
     for record_id in record_ids:
         spool.put(line(record_id))
-    spool.let_go()
+    die(spool)
 
 
 def pending_in(root: Path) -> dict[str, int]:
@@ -199,3 +203,63 @@ def test_refused_record(root: Path, label: str, trubrics_server: IngestionServer
     assert 1 == main(["flush"])
     [census] = take_census(root)
     assert (0, 1) == (census.pending, census.set_aside)
+
+
+def test_refused_credentials(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Credentials that are refused are told by their own name, whatever was to be sent."""
+    with serve_ingestion(api_key="another") as server:
+        label = label_of_account_at(server.url, monkeypatch)
+        leave(root / "local", "1")
+        assert 1 == main(["flush", "--from", "local", "--timeout", "0.5"])
+    [said] = [said for said in caplog.messages if "refuses the credentials" in said]
+    assert f"the credentials of {label} (HTTP 401)" in said
+    assert {"local": 1} == pending_in(root)
+
+
+def test_more_shares_than_are_taken_at_once(
+    root: Path, label: str, trubrics_server: IngestionServer
+) -> None:
+    """What many dead processes left is sent, however many they were."""
+    for number in range(70):
+        leave(root / label, f"{number}")
+    assert 0 == main(["flush"])
+    assert 70 == len(trubrics_server.events)
+
+
+def test_key_that_is_asked_for(
+    root: Path, trubrics_server: IngestionServer, tmp_path: Path
+) -> None:
+    """At a terminal the key of a destination is asked for, and never shown."""
+    label = Settings(api_key=KEY, host=trubrics_server.url).destination.label
+    leave(root / label, "1")
+    typing, terminal = os.openpty()
+    ended = subprocess.Popen(
+        [sys.executable, "-m", "trubrics_trace", "flush", "--destination", label],
+        env=clean_environment(root, TRUBRICS_HOST=trubrics_server.url),
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # else it asks the terminal of whoever runs the tests
+    )
+    asked = read_prompt(ended)  # what is typed before it is thrown away
+    os.write(typing, KEY.encode() + b"\n")
+    said, more = ended.communicate(timeout=60)
+    os.close(typing)
+    os.close(terminal)
+    assert (0, f"the API key of {label}: ") == (ended.returncode, asked), more
+    assert f"sent 1 of {label} to {label}, 0 left\n" == said
+    assert KEY not in said + asked + more
+
+
+def read_prompt(program: subprocess.Popen[str]) -> str:
+    """Return what a program asks of whoever sits before it."""
+    assert program.stderr is not None
+    asked = ""
+    while not asked.endswith(": "):
+        character = program.stderr.read(1)
+        assert character, asked
+        asked += character
+    return asked

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.delivery.parts import line, spool_in
+from tests.delivery.parts import die, line, spool_in
 from trubrics_trace import __version__
+from trubrics_trace._settings import Settings
 from trubrics_trace.cli import main
 from trubrics_trace.delivery._census import take_census
 from trubrics_trace.delivery._directory import make_private
+from trubrics_trace.delivery._limits import Limits
 from trubrics_trace.delivery._spool import Spool
 
 STARTED_AT = "2026-01-02T03:04:05+00:00"
@@ -42,32 +45,90 @@ def test_nothing_was_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert not place.exists()
 
 
+def bytes_in(directory: Path) -> str:
+    """Return what the segments of a destination take, as people read it."""
+    segments = list(directory.glob("*.*.jsonl"))
+    files = [*segments, *directory.glob("*.ack")]
+    return f"{sum(file.stat().st_size for file in files):,}"
+
+
 def test_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each destination has a line, its numbers below their names."""
-    living = spool_with(root / "app.trubrics.com-1", 3)
-    living.settle_rejected(living.lease(1, 2**30)[0], "HTTP 422")
+    """Each destination has a line, its numbers below their names, and notes below all."""
+    account = root / "app.trubrics.com-1"
+    living = spool_with(account, 3)
+    with living.lease(1, 2**30) as entries:
+        assert entries is not None
+        living.settle_rejected(entries[0], "HTTP 422")
     local = spool_with(root / "local", 1)
-    local.settle_delivered(local.lease(1, 2**30))
-    local.let_go()
-    one, three = (f"{count * len(line(0, prompt='x' * 1_000)):,}" for count in (1, 3))
+    with local.lease(1, 2**30) as entries:
+        assert entries is not None
+        local.settle_delivered(entries)
+    die(local)
+    large, small = bytes_in(account), bytes_in(root / "local")
     assert 0 == main(["status"])
+    place, head, first, second, *notes = capsys.readouterr().out.splitlines()
+    assert f"spool: {root}" == place
+    names = "destination stored delivered pending rejected dropped processes bytes"
+    assert [*names.split(), "oldest", "pending"] == head.split()
+    account_row = ["app.trubrics.com-1", *"302101", large, STARTED_AT]
+    assert account_row == first.split()
+    assert ["local", *"110000", small, "-"] == second.split()
+    for name, above, below in zip(names.split()[1:7], "302101", "110000", strict=True):
+        at = head.index(name)
+        assert (above, below) == (first[at], second[at])
+    remedy = "`trubrics-trace flush --destination app.trubrics.com-1`"
     assert [
-        f"spool: {root}",
-        "destination         pending  rejected  processes  bytes  oldest pending",
-        f"app.trubrics.com-1  2        1         1          {three}  {STARTED_AT}",
-        f"local               0        0         0          {one}  -",
-    ] == capsys.readouterr().out.splitlines()
+        "app.trubrics.com-1: 1 rejected: HTTP 422",
+        f"app.trubrics.com-1: not configured here; send what waits with {remedy}",
+    ] == notes
+
+
+def test_what_was_dropped(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a cap let go of is told with its reason."""
+    spool = spool_with(root / "local", 2)
+    spool.close()
+    for segment in (root / "local").glob("*.jsonl"):
+        os.utime(segment, (0.0, 0.0))
+    Spool(root / "local", Limits(2**30, max_age=60.0)).adopt()
+    main(["status"])
+    assert "local: 2 dropped: expired" == capsys.readouterr().out.splitlines()[-1]
+
+
+def test_error_of_a_process(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a living process last met is told, with the process; no error is not."""
+    failing = spool_with(root / "local", 1)
+    failing.say(last_error="HTTP 503", retries=3)
+    main(["status"])
+    told = f"local: process {os.getpid()}: HTTP 503"
+    assert told == capsys.readouterr().out.splitlines()[-1]
+    failing.say(last_error=None, retries=3)
+    main(["status"])
+    assert "process " not in capsys.readouterr().out
 
 
 def test_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For programs the whole census is JSON, in the words of its fields."""
     spool_with(root / "local", 2)
+    spool_with(root / "another", 1)
     assert 0 == main(["status", "--json"])
-    census = [dataclasses.asdict(one) for one in take_census(root)]
-    assert {"spool_dir": str(root), "destinations": census} == json.loads(
-        capsys.readouterr().out
-    )
-    assert ["local"] == [one["label"] for one in census]
+    census = [json.loads(json.dumps(dataclasses.asdict(one))) for one in take_census(root)]
+    told = [
+        {**one, "is_balanced": True, "is_stranded": one["label"] == "another"}
+        for one in census
+    ]
+    said = json.loads(capsys.readouterr().out)
+    assert {"spool_dir": str(root), "destinations": told} == said
+    assert ["another", "local"] == [one["label"] for one in census]
+
+
+def test_what_is_configured_is_not_stranded(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What waits for the account that the environment names is not stranded."""
+    monkeypatch.setenv("TRUBRICS_API_KEY", "test-key")
+    spool_with(root / Settings(api_key="test-key").destination.label, 1)
+    main(["status"])
+    assert "not configured here" not in capsys.readouterr().out
 
 
 def test_place_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,9 +183,9 @@ def test_what_is_no_command(
     assert capsys.readouterr().err.startswith("usage: trubrics-trace")
 
 
-@pytest.mark.parametrize("command", ["status", "flush"])
+@pytest.mark.parametrize("command", ["status", "flush", "rejected list", "adopt"])
 def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each command tells what it does, with an example that begins as it is typed."""
     with pytest.raises(SystemExit):
-        main([command, "--help"])
-    assert f"\n  trubrics-trace {command} --" in capsys.readouterr().out
+        main([command.split(maxsplit=1)[0], "--help"])
+    assert f"\n  trubrics-trace {command}" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from trubrics_trace import PromptRecord, Record
+from trubrics_trace.delivery._limits import Limits
 from trubrics_trace.delivery._spool import Spool
 from trubrics_trace.delivery._transport import Delivered, Outcome
 from trubrics_trace.pipeline._pipeline import line_of
@@ -37,7 +38,13 @@ def line(record_id: object, **fields: object) -> bytes:
 
 def spool_in(directory: Path | None, max_bytes: int = 64 * MIB) -> Spool:
     """Return a spool that keeps nothing it has delivered."""
-    return Spool(directory, max_bytes=max_bytes)
+    return Spool(directory, Limits(max_bytes))
+
+
+def die(spool: Spool) -> None:
+    """Let go of a spool's files as the end of its process does: nothing else is done."""
+    for owned in spool.shares.all():
+        owned.close()
 
 
 class Clock:

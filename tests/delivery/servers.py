@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
 
@@ -38,7 +38,11 @@ def answer(status: str, body: bytes, *headers: str, length: int | None = None) -
 
 
 @contextmanager
-def serve_raw(*answers: bytes, url: str = "http://127.0.0.1:0") -> Iterator[RawServer]:
+def serve_raw(
+    *answers: bytes,
+    url: str = "http://127.0.0.1:0",
+    before_each: Callable[[], object] = bool,
+) -> Iterator[RawServer]:
     """Serve these answers at a loopback URL; an empty one is a connection that closes."""
     server = RawServer(list(answers))
 
@@ -47,6 +51,7 @@ def serve_raw(*answers: bytes, url: str = "http://127.0.0.1:0") -> Iterator[RawS
             server.connections += 1
             while request := _read_request(self.rfile):
                 server.requests.append(request)
+                before_each()
                 said = server.next_answer()
                 self.wfile.write(said)
                 if not said or b"Connection: close" in said:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -12,22 +10,20 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.delivery.servers import answer, serve_raw, unused_url
-from trubrics_trace import _clock
+from tests.delivery.test_deadline import TickingClock
+from trubrics_trace.delivery._deadline import Deadline
 from trubrics_trace.delivery._http import (
     Answer,
     Connection,
     NoAnswerError,
-    _read,
     _seconds_of,
 )
 
 DAY_SECONDS = 24 * 3600.0
-DROPS = 200
 
 
 @pytest.fixture
@@ -220,29 +216,61 @@ def test_password_of_a_netrc_file(
     assert b"Basic" not in request
 
 
-def test_answer_that_drips() -> None:
-    """An answer that comes byte by byte is given up at the deadline, wherever it stands."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        drops: list[int] = []
-        dripping = threading.Thread(target=drip, args=(listener, drops))
-        dripping.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with requests.get(url, stream=True, timeout=10) as response:
-            with pytest.raises(requests.Timeout):
-                _read(response, deadline=_clock.monotonic() + 0.05)
-            dropped = len(drops)
-        dripping.join()
-    assert dropped < DROPS
+@pytest.mark.parametrize("is_by_proxy", [True, False])
+def test_each_request_has_its_deadline(
+    monkeypatch: pytest.MonkeyPatch, is_by_proxy: bool
+) -> None:
+    """Each request over a connection has its own deadline, also by way of a proxy."""
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    clock = TickingClock(tick=5.0)
+    connection = Connection(Deadline(clock))
+    with serve_raw(answer("200 OK", b"{}")) as server:
+        monkeypatch.setenv("http_proxy", server.url)
+        url = "http://elsewhere.invalid" if is_by_proxy else server.url
+        for _ in range(5):
+            assert connection.request("POST", url).is_success
+        clock.tick = DAY_SECONDS
+        with pytest.raises(NoAnswerError) as late:
+            connection.request("POST", url)
+        assert late.value.is_heard
+        connection.close()
+    assert (5, 1) == (len(server.requests), server.connections)
 
 
-def drip(listener: socket.socket, drops: list[int]) -> None:
-    """Answer one request a byte at a time, until it is over or nobody reads any more."""
-    accepted, _ = listener.accept()
-    rhythm = threading.Event()  # never set: it is waited for between two drops
-    with accepted, suppress(OSError):
-        accepted.recv(65_536)
-        accepted.sendall(answer("200 OK", b"", length=DROPS))
-        for number in range(DROPS):
-            rhythm.wait(0.01)
-            accepted.sendall(b" ")
-            drops.append(number)
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        ("Ж漢🙂", "Ж漢🙂".encode()),
+        ("a\ud800b", b"a?b"),
+        ('"\\\n\0', rb"\"\\\n\u0000"),
+    ],
+)
+def test_body_is_utf8(connection: Connection, said: str, sent: bytes) -> None:
+    """A body is sent as it is written, in UTF-8; what that cannot say is a `?`."""
+    with serve_raw(answer("200 OK", b"{}")) as server:
+        connection.request("POST", server.url, body=[said])
+        connection.close()
+    [request] = server.requests
+    head, _, body = request.partition(b"\r\n\r\n")
+    assert b'["' + sent + b'"]' == body
+    assert b"Content-Type: application/json\r\n" in head
+
+
+def test_certificates_of_the_environment(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The certificates that the environment names are asked, also for this machine."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nothing.pem"))
+    with serve_raw(b"") as server, pytest.raises(NoAnswerError, match=r"^OSError$"):
+        connection.request("POST", server.url.replace("http:", "https:"), body=[])
+    assert 0 == server.connections
+
+
+@pytest.mark.parametrize(
+    "url", ["http://two..dots", f"http://{'x' * 70}.long", "http://:80", "no URL"]
+)
+def test_host_that_is_none(connection: Connection, url: str) -> None:
+    """A host that no name can be is one that does not answer."""
+    with pytest.raises(NoAnswerError):
+        connection.request("POST", url, body=[])

@@ -266,7 +266,9 @@ def validation(*locations: list[Any]) -> dict[str, Any]:
         (Answer(403, None), Retry("HTTP 403", 60.0, is_refused_key=True)),
         (Answer(408, None), Retry("HTTP 408")),
         (Answer(429, None, 20.0), Retry("HTTP 429", 20.0)),
-        (Answer(413, None), Rejected("HTTP 413: too large")),
+        (Answer(413, None), Rejected("HTTP 413: too large", is_size=True)),
+        (Answer(400, {"detail": "no"}), Rejected("HTTP 400", is_certain=False)),
+        (Answer(400, "oops"), Rejected("HTTP 400", is_certain=False)),
         (Answer(422, {"detail": "no"}), Rejected("HTTP 422")),
         (Answer(422, {}), Rejected("HTTP 422")),
         (Answer(422, None), Retry("HTTP 422")),
@@ -332,7 +334,8 @@ def test_key_stays_with_its_origin() -> None:
 def test_nobody_there() -> None:
     """Where nobody answers, the batch is to be sent again."""
     transport = IngestionTransport(unused_url(), "test-key", "anonymous")
-    assert transport.send(LLM_EVENTS, [record(1)]) == Retry("no answer: ConnectionError")
+    unheard = Retry("no answer: ConnectionError", is_heard=False)
+    assert unheard == transport.send(LLM_EVENTS, [record(1)])
     transport.close()
 
 

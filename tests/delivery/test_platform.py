@@ -424,7 +424,8 @@ def test_nobody_there(
 ) -> None:
     """Where nobody answers, the prompt is to be sent again."""
     monkeypatch.setenv(variable, unused_url().removeprefix("http://"))
-    assert Retry("no answer: ConnectionError") == send(transport, record(1))
+    unheard = Retry("no answer: ConnectionError", is_heard=False)
+    assert unheard == send(transport, record(1))
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.delivery.parts import Clock, Transport, line, spool_in, wait_until
+from tests.delivery.parts import Clock, Transport, die, line, spool_in, wait_until
+from tests.delivery.test_backoff import no_jitter, whole_jitter
 from trubrics_trace import EventRecord, Record, configure, stats
 from trubrics_trace._stats import FlushReport
+from trubrics_trace.delivery._aside import read_aside
+from trubrics_trace.delivery._backoff import Backoff
+from trubrics_trace.delivery._census import take_census
+from trubrics_trace.delivery._flushes import Flush
 from trubrics_trace.delivery._sender import Sender
 from trubrics_trace.delivery._spool import Spool
 from trubrics_trace.delivery._transport import Delivered, Outcome, Rejected, Retry
@@ -38,22 +45,13 @@ def sender_of(spool: Spool) -> Iterator[MakeSender]:
 
     def make(transport: Transport, **options: Any) -> Sender:
         chosen = {"flush_interval": NEVER_SECONDS, "batch_size": 100, **options}
+        chosen.setdefault("backoff", Backoff(jitter=no_jitter))
         made.append(Sender(spool, transport, label="test", **chosen))
         return made[-1]
 
     yield make
     for sender in made:
         sender.stop(5.0)
-
-
-def no_jitter(lowest: float, highest: float) -> float:
-    """Return the shortest of the waits that are allowed: none."""
-    return lowest
-
-
-def whole_jitter(lowest: float, highest: float) -> float:
-    """Return the longest of the waits that are allowed."""
-    return highest
 
 
 def fill(spool: Spool, count: int) -> None:
@@ -64,8 +62,8 @@ def fill(spool: Spool, count: int) -> None:
 
 def flushed(sender: Sender) -> FlushReport:
     """Flush, and wait until it is done."""
-    flush = sender.begin_flush()
-    wait_until(lambda: flush.is_done)
+    flush = Flush(sender)
+    wait_until(lambda: flush.is_over)
     return flush.report()
 
 
@@ -120,15 +118,6 @@ def test_each_address_has_its_batch(spool: Spool, sender_of: MakeSender) -> None
     } == dict(zip(transport.routes, transport.batches, strict=True))
 
 
-def test_nothing_is_sent_of_nothing(sender_of: MakeSender) -> None:
-    """Where nothing waits a flush is done, and no request is made."""
-    transport = Transport()
-    assert flushed(sender_of(transport)) == FlushReport(
-        complete=True, delivered=0, pending=0
-    )
-    assert [] == transport.batches
-
-
 def test_whole_batch_is_sent_at_once(spool: Spool, sender_of: MakeSender) -> None:
     """A whole batch is sent when it is there, without waiting for the interval."""
     transport = Transport()
@@ -136,7 +125,7 @@ def test_whole_batch_is_sent_at_once(spool: Spool, sender_of: MakeSender) -> Non
     sender.start()
     for number in range(9):  # the thread may begin with the first few of them
         spool.put(line(number))
-        sender.wake_if_full()
+        sender.wake_if_due()
     wait_until(lambda: spool.stats().delivered >= 5)
 
 
@@ -148,95 +137,6 @@ def test_interval(spool: Spool, sender_of: MakeSender) -> None:
     wait_until(lambda: spool.stats().delivered == 1)
 
 
-def test_backoff_doubles_up_to_a_minute(spool: Spool, sender_of: MakeSender) -> None:
-    """The ceiling of the wait doubles with each failure, up to a minute."""
-    ceilings: list[float] = []
-
-    def jitter(lowest: float, highest: float) -> float:
-        ceilings.append(highest)
-        return lowest
-
-    fill(spool, 1)
-    sender = sender_of(Transport([Retry("HTTP 500")] * 9), jitter=jitter)
-    flushed(sender)
-    assert [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0] == ceilings
-    assert 9 == sender.retries
-
-
-def test_failed_batch_is_sent_again(spool: Spool, sender_of: MakeSender) -> None:
-    """A batch without a clear answer is sent again, as it was, before any other."""
-    transport = Transport([Retry("HTTP 503")])
-    fill(spool, 3)
-    flushed(sender_of(transport, batch_size=2, jitter=no_jitter))
-    assert [["0", "1"], ["0", "1"], ["2"]] == transport.batches
-
-
-def test_short_backoff_is_not_an_interval(spool: Spool, sender_of: MakeSender) -> None:
-    """After a failure the backoff alone decides when to try again, not the interval."""
-    fill(spool, 1)
-    sender_of(Transport([Retry("HTTP 503")]), jitter=no_jitter).start()
-    wait_until(lambda: spool.stats().delivered == 1)
-
-
-def test_flush_ends_a_backoff(spool: Spool, sender_of: MakeSender) -> None:
-    """A flush does not wait for the end of a backoff."""
-    clock = Clock()
-    fill(spool, 1)
-    sender = sender_of(Transport([Retry("HTTP 500")]), clock=clock, jitter=whole_jitter)
-    sender.start()
-    wait_until(lambda: sender.retries == 1)
-    assert flushed(sender).complete
-
-
-def test_retry_after_is_a_minimum(spool: Spool, sender_of: MakeSender) -> None:
-    """Nothing is sent before the destination's own wait is over, not even by a flush."""
-    clock = Clock()
-    transport = Transport([Retry("HTTP 429", 20.0)], clock=clock)
-    fill(spool, 1)
-    sender = sender_of(transport, clock=clock, jitter=no_jitter)
-    sender.start()
-    wait_until(lambda: sender.retries == 1)
-    for passed in (10.0, 9.9, 0.1):
-        clock.now += passed
-        asked = clock.asked
-        flush = sender.begin_flush()
-        wait_until(lambda asked=asked: clock.asked >= asked + 2)  # type: ignore[misc]
-    wait_until(lambda: flush.is_done)
-    assert [1000.0, 1020.0] == transport.times
-
-
-def test_refused_key_is_tried_once_a_minute(
-    spool: Spool, sender_of: MakeSender, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A refused key loses nothing, is said once, and is delivered with once accepted."""
-    clock = Clock()
-    refused = Retry("HTTP 401", 60.0, is_refused_key=True)
-    transport = Transport([refused] * 3, clock=clock)
-    fill(spool, 2)
-    sender = sender_of(transport, clock=clock, jitter=no_jitter)
-    sender.start()
-    for minute in range(1, 4):
-        wait_until(lambda minute=minute: sender.retries == minute)  # type: ignore[misc]
-        clock.now += 60.0
-        flush = sender.begin_flush()
-    wait_until(lambda: flush.is_done)
-    assert [1000.0, 1060.0, 1120.0, 1180.0] == transport.times
-    assert 2 == spool.stats().delivered
-    said = [message for message in caplog.messages if "refuses the credentials" in message]
-    assert 1 == len(said)
-
-
-def test_failing(spool: Spool, sender_of: MakeSender) -> None:
-    """After a failed attempt the sender is failing, with its error; after a success not."""
-    fill(spool, 1)
-    sender = sender_of(Transport([Retry("HTTP 500")]), clock=Clock(), jitter=whole_jitter)
-    sender.start()
-    wait_until(lambda: sender.retries == 1)
-    assert (True, "HTTP 500") == (sender.is_failing, sender.last_error)
-    flushed(sender)
-    assert (False, None) == (sender.is_failing, sender.last_error)
-
-
 def test_named_records_are_rejected(spool: Spool, sender_of: MakeSender) -> None:
     """Records that the destination names are rejected; the rest goes in one request."""
     transport = Transport(verdict=refusing({"3", "7"}, is_told=True))
@@ -245,35 +145,6 @@ def test_named_records_are_rejected(spool: Spool, sender_of: MakeSender) -> None
     assert [10, 8] == [len(batch) for batch in transport.batches]
     assert {"HTTP 422": 2} == spool.stats().rejected
     assert (False, 8) == (report.complete, report.delivered)
-
-
-def test_unnamed_record_is_found(spool: Spool, sender_of: MakeSender) -> None:
-    """A record that is refused without being named is found by halves, and it alone."""
-    transport = Transport(verdict=refusing({"61"}, is_told=False))
-    fill(spool, 100)
-    flushed(sender_of(transport))
-    now = spool.stats()
-    assert (99, {"HTTP 422": 1}) == (now.delivered, now.rejected)
-    assert len(transport.batches) <= 1 + 2 * 7
-
-
-@pytest.mark.parametrize("positions", [{-1}, {5}, {-1, 99}])
-def test_position_of_no_record(
-    spool: Spool, sender_of: MakeSender, positions: set[int]
-) -> None:
-    """A position that the batch does not have makes nobody guilty."""
-    fill(spool, 4)
-    flushed(sender_of(Transport([Rejected("HTTP 422", frozenset(positions))])))
-    assert (4, {}) == (spool.stats().delivered, spool.stats().rejected)
-
-
-def test_everybody_named(spool: Spool, sender_of: MakeSender) -> None:
-    """Where each record is named, each is asked about by itself before it is rejected."""
-    transport = Transport([Rejected("HTTP 422", frozenset({0, 1}))])
-    fill(spool, 2)
-    flushed(sender_of(transport))
-    assert [["0", "1"], ["0"], ["1"]] == transport.batches
-    assert 2 == spool.stats().delivered
 
 
 def test_rejected_record_reaches_the_app(
@@ -301,7 +172,7 @@ def test_on_error_that_raises(spool: Spool, sender_of: MakeSender) -> None:
 
     fill(spool, 3)
     transport = Transport(verdict=refusing({"1"}, is_told=True))
-    flushed(sender_of(transport, on_error=on_error, jitter=no_jitter))
+    flushed(sender_of(transport, on_error=on_error))
     assert (2, {"HTTP 422": 1}) == (spool.stats().delivered, spool.stats().rejected)
 
 
@@ -312,36 +183,10 @@ def test_transport_that_raises(
     before = stats().noticed.get("sender_failed", 0)
     fill(spool, 2)
     transport = Transport([LookupError("secret"), LookupError("secret")])
-    assert flushed(sender_of(transport, jitter=no_jitter)).complete
+    assert flushed(sender_of(transport)).complete
     assert stats().noticed["sender_failed"] == before + 2
     assert 1 == len([said for said in caplog.messages if "LookupError" in said])
     assert "secret" not in caplog.text
-
-
-@pytest.mark.parametrize(
-    "corrupt",
-    [
-        b"no json\n",
-        b"\xff\xfe\n",
-        b"[]\n",
-        b"null\n",
-        b'{"kind":"unknown","record_id":"1"}\n',
-        b'{"kind":["prompt"],"record_id":"1"}\n',
-        b'{"kind":"prompt"}\n',
-        b"[" * 100_000 + b"\n",
-        b"\n",
-    ],
-)
-def test_corrupt_line(spool: Spool, sender_of: MakeSender, corrupt: bytes) -> None:
-    """A line that is no record is dropped as corrupt, and is in nobody's way."""
-    fill(spool, 1)
-    spool.put(corrupt)
-    spool.put(line(2))
-    transport = Transport()
-    report = flushed(sender_of(transport))
-    assert ["0", "2"] == transport.sent
-    assert {"corrupt": 1} == spool.stats().dropped
-    assert (False, 2) == (report.complete, report.delivered)
 
 
 def test_what_dead_processes_left_is_sent(
@@ -350,51 +195,11 @@ def test_what_dead_processes_left_is_sent(
     """The sender first adopts what dead processes left, and sends it."""
     dead = spool_in(tmp_path / "destination")
     dead.put(line("left behind"))
-    dead.let_go()
+    die(dead)
     transport = Transport()
     sender_of(transport).start()
     wait_until(lambda: spool.stats().delivered == 1)
     assert ["left behind"] == transport.sent
-
-
-def test_spool_that_was_closed_meanwhile(spool: Spool, sender_of: MakeSender) -> None:
-    """Where the spool was closed under a sender, what that left is still sent."""
-    transport = Transport([Retry("HTTP 503")])
-    fill(spool, 2)
-    sender = sender_of(transport, clock=Clock(), jitter=whole_jitter)
-    sender.start()
-    wait_until(lambda: sender.retries == 1)
-    spool.close()
-    assert flushed(sender).complete
-    assert (2, 0) == (spool.stats().delivered, spool.stats().pending)
-
-
-def test_flush_tells_what_is_left(spool: Spool, sender_of: MakeSender) -> None:
-    """A flush that is not done yet says how many wait, and why."""
-    fill(spool, 2)
-    sender = sender_of(
-        Transport([Retry("HTTP 500", 60.0)]), clock=Clock(), jitter=no_jitter
-    )
-    flush = sender.begin_flush()
-    wait_until(lambda: sender.retries == 1)
-    assert not flush.is_done
-    assert flush.report() == FlushReport(
-        complete=False, delivered=0, pending=2, last_error="HTTP 500"
-    )
-
-
-def test_flush_does_not_wait_for_later_records(spool: Spool, sender_of: MakeSender) -> None:
-    """A flush is done when what came before it has arrived, whatever comes after."""
-    transport = Transport([Delivered(), Retry("HTTP 500", 60.0)])
-    fill(spool, 2)
-    transport.gate.clear()
-    flush = sender_of(transport, clock=Clock(), jitter=no_jitter).begin_flush()
-    wait_until(lambda: transport.batches)
-    spool.put(line("later"))
-    transport.gate.set()
-    wait_until(lambda: flush.is_done)
-    assert flush.report().complete
-    wait_until(lambda: transport.sent == ["0", "1", "later"])
 
 
 def test_stop_ends_the_thread(spool: Spool, sender_of: MakeSender) -> None:
@@ -407,20 +212,6 @@ def test_stop_ends_the_thread(spool: Spool, sender_of: MakeSender) -> None:
     sender.stop(5.0)
     assert threading.active_count() == before
     assert not transport.is_open
-
-
-def test_stop_does_not_wait_beyond_its_time(spool: Spool, sender_of: MakeSender) -> None:
-    """Stopping waits for the batch in flight, but no longer than it is given."""
-    transport = Transport()
-    transport.gate.clear()
-    fill(spool, 1)
-    sender = sender_of(transport)
-    sender.start()
-    wait_until(lambda: transport.batches)
-    sender.stop(0.0)
-    assert 1 == spool.stats().pending
-    transport.gate.set()
-    wait_until(lambda: spool.stats().delivered == 1)
 
 
 def test_stopped_sender_stays_so(spool: Spool, sender_of: MakeSender) -> None:
@@ -445,19 +236,9 @@ def test_fault_of_strict_mode(spool: Spool, sender_of: MakeSender) -> None:
 def test_nobody_ends_the_thread(spool: Spool, sender_of: MakeSender) -> None:
     """Who exits in the sender's thread, as a callback may, does not end it."""
     fill(spool, 1)
-    sender = sender_of(Transport([SystemExit()]), jitter=no_jitter)
+    sender = sender_of(Transport([SystemExit()]))
     assert flushed(sender).complete
     assert 1 == stats().noticed["sender_failed"]
-
-
-def test_flush_tries_anew_in_strict_mode(spool: Spool, sender_of: MakeSender) -> None:
-    """What failed before a flush is tried again by it, and not raised where it arrives."""
-    configure(strict=True)
-    fill(spool, 1)
-    sender = sender_of(Transport([Retry("HTTP 503")]), jitter=whole_jitter)
-    sender.start()
-    wait_until(lambda: sender.has_met_something)
-    assert flushed(sender).complete
 
 
 def test_one_thread_for_many_callers(spool: Spool, sender_of: MakeSender) -> None:
@@ -470,3 +251,436 @@ def test_one_thread_for_many_callers(spool: Spool, sender_of: MakeSender) -> Non
         caller.join()
     names = [thread.name for thread in threading.enumerate()]
     assert 1 == names.count("trubrics-trace test")
+
+
+def test_partial_batch_waits_for_full_ones(spool: Spool, sender_of: MakeSender) -> None:
+    """A batch that is not full is not sent while there is a full one before it."""
+    transport = Transport()
+    fill(spool, 5)
+    transport.gate.clear()
+    flush = Flush(sender_of(transport, batch_size=4))
+    wait_until(lambda: transport.batches)
+    for number in (5, 6, 7):
+        spool.put(line(number))
+    transport.gate.set()
+    wait_until(lambda: flush.is_done)
+    assert [["0", "1", "2", "3"], ["4", "5", "6", "7"]] == transport.batches
+
+
+def test_two_addresses_with_full_batches(spool: Spool, sender_of: MakeSender) -> None:
+    """Where the records of two addresses alternate, each has batches that are full."""
+    transport = Transport()
+    for number in range(12):
+        spool.put(line(f"prompt {number}"))
+        spool.put(line_of(EventRecord(record_id=f"event {number}", event_name="Clicked")))
+    assert flushed(sender_of(transport, batch_size=4)).complete
+    assert [4] * 6 == [len(batch) for batch in transport.batches]
+    assert ["prompt"] * 3 + ["event"] * 3 == sorted(transport.routes, reverse=True)
+    assert 24 == len(set(transport.sent))
+
+
+def test_two_senders_share_nothing(spool: Spool, sender_of: MakeSender) -> None:
+    """Two senders on one spool never have the same record under way, and send each once."""
+    under_way: set[str] = set()
+    clashes: list[str] = []
+    rhythm = threading.Event()  # never set
+
+    def verdict(records: Sequence[Record]) -> Outcome:
+        ids = {record.record_id for record in records}
+        clashes.extend(under_way & ids)
+        under_way.update(ids)
+        rhythm.wait(0.002)
+        under_way.difference_update(ids)
+        return Delivered()
+
+    transports = [Transport(verdict=verdict) for _ in range(2)]
+    senders = [sender_of(transport, batch_size=5) for transport in transports]
+    fill(spool, 100)
+    flushes = [Flush(sender) for sender in senders]
+    wait_until(lambda: all(flush.is_done for flush in flushes))
+    assert [] == clashes
+    sent = transports[0].sent + transports[1].sent
+    assert sorted(map(str, range(100))) == sorted(sent)
+
+
+def test_sender_waits_for_another(spool: Spool, sender_of: MakeSender) -> None:
+    """While one sender has a batch on its way another sends nothing, and then the rest."""
+    first, second = Transport(), Transport()
+    first.gate.clear()
+    fill(spool, 2)
+    ending = sender_of(first)
+    ending.start()
+    wait_until(lambda: first.batches)
+    spool.put(line("later"))
+    flush = Flush(sender_of(second))
+    ending.stop(0.0)
+    assert [] == second.batches
+    first.gate.set()
+    wait_until(lambda: flush.is_done)
+    assert (["0", "1"], ["later"]) == (first.sent, second.sent)
+    assert (3, 0) == (spool.stats().delivered, spool.stats().pending)
+
+
+def test_failed_batch_is_sent_again(spool: Spool, sender_of: MakeSender) -> None:
+    """A batch without a clear answer is sent again, as it was, before any other."""
+    transport = Transport([Retry("HTTP 503")])
+    fill(spool, 3)
+    flushed(sender_of(transport, batch_size=2))
+    assert [["0", "1"], ["0", "1"], ["2"]] == transport.batches
+
+
+def test_short_backoff_is_not_an_interval(spool: Spool, sender_of: MakeSender) -> None:
+    """After a failure the backoff alone decides when to try again, not the interval."""
+    fill(spool, 1)
+    sender_of(Transport([Retry("HTTP 503")])).start()
+    wait_until(lambda: spool.stats().delivered == 1)
+
+
+def test_flush_ends_a_backoff(spool: Spool, sender_of: MakeSender) -> None:
+    """A flush does not wait for the end of a backoff."""
+    backoff = Backoff(Clock(), whole_jitter)
+    fill(spool, 1)
+    sender = sender_of(Transport([Retry("HTTP 500")]), backoff=backoff)
+    sender.start()
+    wait_until(lambda: backoff.failures == 1)
+    assert flushed(sender).complete
+
+
+def test_whole_batch_does_not_end_a_backoff(spool: Spool, sender_of: MakeSender) -> None:
+    """Records that come in a backoff fill no batch that would be sent before its end."""
+    clock = Clock()
+    backoff = Backoff(clock, whole_jitter)
+    transport = Transport([Retry("HTTP 500")])
+    fill(spool, 1)
+    sender = sender_of(transport, backoff=backoff, clock=clock, batch_size=2)
+    sender.start()
+    wait_until(lambda: backoff.failures == 1)
+    for number in range(10):
+        spool.put(line(f"later {number}"))
+        sender.wake_if_due()
+    assert [["0"]] == transport.batches
+
+
+def test_retry_after_is_a_minimum(spool: Spool, sender_of: MakeSender) -> None:
+    """Nothing is sent before the destination's own wait is over, not even by a flush."""
+    clock = Clock()
+    backoff = Backoff(clock, no_jitter)
+    transport = Transport([Retry("HTTP 429", 20.0)], clock=clock)
+    fill(spool, 1)
+    sender = sender_of(transport, clock=clock, backoff=backoff)
+    sender.start()
+    wait_until(lambda: backoff.failures == 1)
+    for passed in (10.0, 9.9, 0.1):
+        clock.now += passed
+        asked = clock.asked
+        flush = Flush(sender)
+        wait_until(lambda asked=asked: clock.asked >= asked + 2)  # type: ignore[misc]
+    wait_until(lambda: flush.is_done)
+    assert [1000.0, 1020.0] == transport.times
+
+
+def test_refused_key_is_tried_once_a_minute(
+    spool: Spool, sender_of: MakeSender, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refused key loses nothing, is said once, and is delivered with once accepted."""
+    clock = Clock()
+    backoff = Backoff(clock, no_jitter)
+    refused = Retry("HTTP 401", 60.0, is_refused_key=True)
+    transport = Transport([refused] * 3, clock=clock)
+    fill(spool, 2)
+    sender = sender_of(transport, clock=clock, backoff=backoff)
+    sender.start()
+    for minute in range(1, 4):
+        wait_until(lambda minute=minute: backoff.failures == minute)  # type: ignore[misc]
+        clock.now += 60.0
+        flush = Flush(sender)
+    wait_until(lambda: flush.is_done)
+    assert [1000.0, 1060.0, 1120.0, 1180.0] == transport.times
+    assert 2 == spool.stats().delivered
+    said = [message for message in caplog.messages if "refuses the credentials" in message]
+    assert 1 == len(said)
+
+
+def test_failing(spool: Spool, sender_of: MakeSender) -> None:
+    """After a failed attempt the sender is failing, with its error; after a success not."""
+    fill(spool, 1)
+    backoff = Backoff(Clock(), whole_jitter)
+    sender = sender_of(Transport([Retry("HTTP 500")]), backoff=backoff)
+    sender.start()
+    wait_until(lambda: backoff.failures == 1)
+    assert (True, "HTTP 500") == (sender.is_failing, sender.last_error)
+    flushed(sender)
+    assert (False, None) == (sender.is_failing, sender.last_error)
+
+
+def test_nothing_left_to_fail(spool: Spool, sender_of: MakeSender) -> None:
+    """Where what failed is there no more, the sender fails no more."""
+    fill(spool, 1)
+    backoff = Backoff(Clock(), whole_jitter)
+    sender = sender_of(Transport([Retry("HTTP 500")]), backoff=backoff)
+    sender.start()
+    wait_until(lambda: backoff.failures == 1)
+    with spool.lease(1, 1) as entries:
+        assert entries is not None
+        spool.settle_delivered(entries)
+    sender.hurry()
+    wait_until(lambda: not sender.is_failing)
+    assert sender.last_error is None
+
+
+def test_unnamed_record_is_found(spool: Spool, sender_of: MakeSender) -> None:
+    """A record that is refused without being named is found soon, and it alone."""
+    transport = Transport(verdict=refusing({"61"}, is_told=False))
+    fill(spool, 100)
+    flushed(sender_of(transport))
+    now = spool.stats()
+    assert (99, {"HTTP 422": 1}) == (now.delivered, now.rejected)
+    assert len(transport.batches) <= 1 + 8
+
+
+def test_refusal_that_may_be_the_senders(spool: Spool, sender_of: MakeSender) -> None:
+    """What refuses everything condemns nothing: it is tried again, when the time comes."""
+    clock = Clock()
+    backoff = Backoff(clock, whole_jitter)
+    uncertain = Rejected("HTTP 400", is_certain=False)
+    is_refusing = True
+    transport = Transport(verdict=lambda _: uncertain if is_refusing else Delivered())
+    fill(spool, 10)
+    sender = sender_of(transport, backoff=backoff, clock=clock)
+    sender.start()
+    wait_until(lambda: backoff.failures == 1)
+    assert ("HTTP 400", {}, 10) == (
+        sender.last_error,
+        spool.stats().rejected,
+        spool.stats().pending,
+    )
+    is_refusing = False
+    assert flushed(sender).complete
+    assert 10 == spool.stats().delivered
+
+
+def test_batch_that_is_too_large(spool: Spool, sender_of: MakeSender) -> None:
+    """After a batch that was too large, those that follow are half as large."""
+
+    def verdict(records: Sequence[Record]) -> Outcome:
+        is_large = len(records) > 50
+        return Rejected("HTTP 413", is_size=True) if is_large else Delivered()
+
+    transport = Transport(verdict=verdict)
+    for number in range(100, 500):
+        spool.put(line(number, prompt="x" * 5_000))
+    assert flushed(sender_of(transport)).complete
+    sizes = [len(batch) for batch in transport.batches]
+    assert [100, 50, 50] == sizes[:3]
+    assert sizes.count(100) <= 2  # that one, and what was leased with it
+    assert 400 == sum(size for size in sizes if size < 100)
+
+
+@pytest.mark.parametrize(
+    "corrupt",
+    [
+        b"no json\n",
+        b"\xff\xfe\n",
+        b"[]\n",
+        b"null\n",
+        b'{"kind":"unknown","record_id":"1"}\n',
+        b'{"kind":["prompt"],"record_id":"1"}\n',
+        b'{"kind":"prompt"}\n',
+        b"[" * 100_000 + b"\n",
+        b"\n",
+    ],
+)
+def test_corrupt_line(
+    spool: Spool, sender_of: MakeSender, tmp_path: Path, corrupt: bytes
+) -> None:
+    """A line that is no record is set aside as corrupt, and is in nobody's way."""
+    fill(spool, 1)
+    spool.put(corrupt)
+    spool.put(line(2))
+    transport = Transport()
+    report = flushed(sender_of(transport))
+    assert ["0", "2"] == transport.sent
+    assert {"corrupt": 1} == spool.stats().rejected
+    assert (False, 2) == (report.complete, report.delivered)
+    [aside] = read_aside(tmp_path / "destination")
+    assert ("corrupt", corrupt) == (aside.reason, aside.line)
+
+
+@pytest.mark.parametrize("garbage", [b"\0" * 4096, b"\xff" * 10, line("cut short")[:60]])
+def test_record_behind_garbage(spool: Spool, sender_of: MakeSender, garbage: bytes) -> None:
+    """Where the end of a line was lost, the whole record behind it is still delivered."""
+    transport = Transport()
+    spool.put(garbage + line("whole", prompt="café"))
+    assert flushed(sender_of(transport)).complete
+    assert ["whole"] == transport.sent
+
+
+def test_spool_that_was_closed_meanwhile(spool: Spool, sender_of: MakeSender) -> None:
+    """Where the spool was closed under a sender, what that left is still sent."""
+    fill(spool, 2)
+    backoff = Backoff(Clock(), whole_jitter)
+    sender = sender_of(Transport([Retry("HTTP 503")]), backoff=backoff, clock=Clock())
+    sender.start()
+    wait_until(lambda: backoff.failures == 1)
+    spool.close()
+    assert flushed(sender).complete
+    assert (2, 0) == (spool.stats().delivered, spool.stats().pending)
+
+
+def test_stop_does_not_wait_beyond_its_time(spool: Spool, sender_of: MakeSender) -> None:
+    """Stopping waits for the batch in flight, but no longer than it is given."""
+    transport = Transport()
+    transport.gate.clear()
+    fill(spool, 1)
+    sender = sender_of(transport)
+    sender.start()
+    wait_until(lambda: transport.batches)
+    sender.stop(0.0)
+    assert 1 == spool.stats().pending
+    transport.gate.set()
+    wait_until(lambda: spool.stats().delivered == 1)
+
+
+def test_stop_ends_a_trial(spool: Spool, sender_of: MakeSender) -> None:
+    """A sender that is stopped while it looks for who is guilty asks no more."""
+    transport = Transport(verdict=refusing({"3"}, is_told=False))
+    transport.gate.clear()
+    fill(spool, 8)
+    sender = sender_of(transport)
+    sender.start()
+    wait_until(lambda: transport.batches)
+    sender.stop(0.0)
+    transport.gate.set()
+    wait_until(lambda: not sender.is_running)
+    now = spool.stats()
+    assert (1, 8, {}) == (len(transport.batches), now.pending, now.rejected)
+
+
+def test_stopped_before_it_began(sender_of: MakeSender) -> None:
+    """A sender that never started is stopped, and its transport is closed."""
+    transport = Transport()
+    sender_of(transport).stop(5.0)
+    assert not transport.is_open
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_thread_that_dies(spool: Spool, sender_of: MakeSender) -> None:
+    """A thread that dies while it waits is replaced when it is started for a record."""
+    transport = Transport()
+    sender = sender_of(transport)
+    fill(spool, 1)
+    flushed(sender)
+    kill(sender)
+    spool.put(line("after"))
+    sender.start()
+    wait_until(lambda: transport.sent == ["0", "after"])
+    assert sender.is_running
+
+
+def kill(sender: Sender) -> None:
+    """End a sender's thread as no code of its own would."""
+    thread = sender._thread
+    assert thread is not None
+    ident = ctypes.c_ulong(thread.ident or 0)
+    while sender.is_running:
+        failed = failures_of_senders()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
+        sender._wakes.put(None)
+        # Once more, if it came within a round, whose guard lives on.
+        wait_until(lambda: not thread.is_alive() or failures_of_senders() > failed)  # noqa: B023
+
+
+def failures_of_senders() -> int:
+    """Return how often a sender's guard has met something."""
+    return stats().noticed.get("sender_failed", 0)
+
+
+def test_no_thread_can_start(
+    spool: Spool, sender_of: MakeSender, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no thread can start, records stay, that is said once, and it is tried again."""
+    sender = sender_of(Transport())
+    fill(spool, 1)
+    with no_threads():
+        for _ in range(2):
+            sender.start()
+    assert (True, False, 1) == (sender.has_no_thread, sender.is_running, spool.pending)
+    assert 1 == len([said for said in caplog.messages if "no thread can start" in said])
+    assert flushed(sender).complete
+    assert not sender.has_no_thread
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """Let no thread start in the block: none has that much of an address space."""
+    before = threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+def test_flush_tries_anew_in_strict_mode(spool: Spool, sender_of: MakeSender) -> None:
+    """What failed before a flush is tried again by it, and not raised where it arrives."""
+    configure(strict=True)
+    fill(spool, 1)
+    backoff = Backoff(Clock(), whole_jitter)
+    sender = sender_of(Transport([Retry("HTTP 503")]), backoff=backoff)
+    sender.start()
+    wait_until(lambda: sender.has_met_something)
+    assert flushed(sender).complete
+
+
+def test_failure_that_is_over_in_strict_mode(spool: Spool, sender_of: MakeSender) -> None:
+    """What failed and then arrived by itself is not raised any more."""
+    configure(strict=True)
+    fill(spool, 1)
+    sender = sender_of(Transport([Retry("HTTP 503")]))
+    sender.start()
+    wait_until(lambda: spool.stats().delivered == 1)
+    wait_until(lambda: not sender.has_met_something)
+
+
+def test_on_error_that_raises_in_strict_mode(spool: Spool, sender_of: MakeSender) -> None:
+    """What `on_error` raises in strict mode, a flush raises; nothing is sent twice."""
+    configure(strict=True)
+
+    def on_error(error: BaseException, records: list[Record]) -> None:
+        raise LookupError
+
+    fill(spool, 3)
+    transport = Transport(verdict=refusing({"1"}, is_told=True))
+    with pytest.raises(TelemetryError, match="LookupError"):
+        flushed(sender_of(transport, on_error=on_error))
+    wait_until(lambda: spool.stats().delivered == 2)
+    assert [["0", "1", "2"], ["0", "2"]] == transport.batches
+
+
+def test_command_line_is_told(spool: Spool, sender_of: MakeSender, tmp_path: Path) -> None:
+    """What a sender last met, and how often, stands where `status` reads it."""
+    fill(spool, 1)
+    backoff = Backoff(Clock(), whole_jitter)
+    sender = sender_of(Transport([Retry("HTTP 503")]), backoff=backoff)
+    sender.start()
+
+    def told() -> list[tuple[int, str | None]]:
+        [census] = take_census(tmp_path)
+        return [(one["retries"], one["last_error"]) for one in census.processes]
+
+    wait_until(lambda: backoff.failures == 1)
+    wait_until(lambda: told() == [(1, "HTTP 503")])
+    assert flushed(sender)
+    wait_until(lambda: told() == [(1, None)])
+
+
+def test_batch_that_filled_meanwhile(spool: Spool, sender_of: MakeSender) -> None:
+    """A whole batch that came while another was on its way is sent without being told."""
+    transport = Transport()
+    transport.gate.clear()
+    fill(spool, 2)
+    sender_of(transport, batch_size=2).start()
+    wait_until(lambda: transport.batches)
+    for number in (2, 3):
+        spool.put(line(number))
+    transport.gate.set()
+    wait_until(lambda: transport.sent == ["0", "1", "2", "3"])

@@ -141,7 +141,7 @@ def test_on_error(error: BaseException, caplog: pytest.LogCaptureFixture) -> Non
     ("refusal", "says"),
     [
         ("401 Unauthorized", ("HTTP 401", "127.0.0.1-", "set")),
-        ("422 Unprocessable", ("HTTP 422", "127.0.0.1-", "`trubrics-trace status`")),
+        ("422 Unprocessable", ("HTTP 422", "127.0.0.1-", "`trubrics-trace rejected list`")),
     ],
 )
 def test_refusal_is_said(

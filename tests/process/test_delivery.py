@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.delivery.parts import line, spool_in, wait_until
+from tests.delivery.parts import die, line, spool_in, wait_until
 from tests.delivery.servers import answer, serve_raw, unused_url
 from tests.delivery.test_ingestion import bodies_of
 from tests.process.program import clean_environment, output_of, run_program
@@ -219,7 +219,7 @@ def test_many_adopt_at_once(tmp_path: Path, trubrics_server: IngestionServer) ->
         dead = spool_in(tmp_path / label)
         for number in range(5):
             dead.put(line(f"{owner}.{number}"))
-        dead.let_go()
+        die(dead)
     program = """
         import os, sys, time
         from trubrics_trace import flush, track_event

@@ -10,13 +10,15 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import TrubricsTraceError
-from . import _flush, _status
+from . import _adopt, _flush, _rejected, _status
 
 _EPILOG = """\
 examples:
   trubrics-trace status                     what waits on this machine
   trubrics-trace flush                      send what waits for the configured account
   trubrics-trace flush --from local         send what was recorded without credentials
+  trubrics-trace rejected list              what a server refused, and why
+  trubrics-trace adopt DIR                  take over what was left in another spool
 """
 
 
@@ -42,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (_status, _flush):
+    for command in (_status, _flush, _rejected, _adopt):
         one = commands.add_parser(
             command.NAME,
             help=command.SUMMARY,

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import getpass
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from .._settings import LOCAL, Destination, Settings
 from .._stats import FlushReport
 from ..delivery._census import take_census
 from ..delivery._delivery import spool_at, transport_to
+from ..delivery._flushes import Flush
 from ..delivery._sender import Sender
 from ..errors import SpoolError
 from ._status import spool_root_of
@@ -44,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--destination",
         metavar="LABEL",
-        help="refuse to run unless the credentials are those of this destination",
+        help="send what waits for this destination; a terminal is asked for its key",
     )
     parser.add_argument(
         "--timeout",
@@ -57,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Send, and print what became of it."""
-    settings = settings_from({})
+    settings = _settings_for(options.destination)
     destination = settings.destination
     if destination == LOCAL:
         message = "there are no credentials to send with; set TRUBRICS_API_KEY"
@@ -84,6 +87,14 @@ def run(options: argparse.Namespace) -> int:
     return 0 if report.complete and not left else 1
 
 
+def _settings_for(label: str | None) -> Settings:
+    """Return what the environment says, or a person who knows a label's key."""
+    settings = settings_from({})
+    if label in (None, settings.destination.label) or not sys.stdin.isatty():
+        return settings
+    return settings_from({"api_key": getpass.getpass(f"the API key of {label}: ")})
+
+
 def _send(
     root: Path, source: Destination, settings: Settings, timeout: float
 ) -> FlushReport:
@@ -97,13 +108,13 @@ def _send(
     sender = Sender(
         spool,
         transport,
-        label=source.label,
+        label=settings.destination.label,
         flush_interval=settings.flush_interval,
         batch_size=settings.batch_size,
     )
     deadline = _clock.monotonic() + timeout
-    flush = sender.begin_flush()
-    while not flush.is_done and _clock.monotonic() < deadline:
+    flush = Flush(sender)
+    while not flush.is_over and _clock.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     report = flush.report()
     sender.stop(1.0)

@@ -1,7 +1,8 @@
-"""Show the spool, by destination: pending, rejected, and who holds it.
+"""Show the spool, by destination: what became of all that was stored.
 
 Reads the files alone and changes nothing; an app may be writing meanwhile. A record that
-an app without credentials made is under `local`.
+an app without credentials made is under `local`. Of each destination,
+stored = delivered + pending + rejected + dropped.
 
 Example:
   trubrics-trace status --json
@@ -12,16 +13,29 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from .._configuration import settings_from
+from .._settings import LOCAL
 from ..delivery._census import Census, take_census
 from ..delivery._directory import existing_root
 
 NAME = "status"
 SUMMARY = "show what waits in the spool"
 
-_COLUMNS = ("destination", "pending", "rejected", "processes", "bytes", "oldest pending")
+_COLUMNS = (
+    "destination",
+    "stored",
+    "delivered",
+    "pending",
+    "rejected",
+    "dropped",
+    "processes",
+    "bytes",
+    "oldest pending",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,14 +47,8 @@ def run(options: argparse.Namespace) -> int:
     root = spool_root_of(options)
     rows = take_census(root)
     if options.json:
-        print(  # noqa: T201 - a command line
-            json.dumps(
-                {
-                    "spool_dir": str(root),
-                    "destinations": [dataclasses.asdict(row) for row in rows],
-                }
-            )
-        )
+        said = {"spool_dir": str(root), "destinations": [_as_json(row) for row in rows]}
+        print(json.dumps(said))  # noqa: T201 - a command line
     else:
         print("\n".join(_lines(root, rows)))  # noqa: T201 - a command line
     return 0
@@ -52,24 +60,54 @@ def spool_root_of(options: argparse.Namespace) -> Path:
     return existing_root(settings_from(arguments).spool_dir)
 
 
-def _lines(root: Path, rows: list[Census]) -> list[str]:
-    lines = [f"spool: {root}"]
-    if not rows:
-        return [*lines, "nothing has been recorded here"]
-    table = [_COLUMNS, *(_cells(row) for row in rows)]
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    for cells in table:
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a line for each row, its cells below each other."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for cells in rows:
         padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
-        lines.append("  ".join(padded).rstrip())
-    return lines
+        yield "  ".join(padded).rstrip()
+
+
+def _as_json(row: Census) -> dict[str, Any]:
+    said = dataclasses.asdict(row)
+    return {**said, "is_balanced": row.is_balanced, "is_stranded": _is_stranded(row)}
+
+
+def _is_stranded(row: Census) -> bool:
+    """Whether it waits for a destination that is not configured here."""
+    ours = (settings_from({}).destination.label, LOCAL.label)
+    return bool(row.pending) and row.label not in ours
+
+
+def _lines(root: Path, rows: list[Census]) -> Iterator[str]:
+    yield f"spool: {root}"
+    if not rows:
+        yield "nothing has been recorded here"
+        return
+    yield from table([_COLUMNS, *map(_cells, rows)])
+    for row in rows:
+        for name in ("rejected", "dropped"):
+            for reason, count in getattr(row, name).items():
+                yield f"{row.label}: {count:,} {name}: {reason}"
+        for process in row.processes:
+            if process.get("last_error"):
+                yield f"{row.label}: process {process['pid']}: {process['last_error']}"
+        if _is_stranded(row):
+            yield (
+                f"{row.label}: not configured here; send what waits with "
+                f"`trubrics-trace flush --destination {row.label}`"
+            )
 
 
 def _cells(row: Census) -> tuple[str, ...]:
     return (
         row.label,
+        f"{row.stored:,}",
+        f"{row.delivered:,}",
         f"{row.pending:,}",
-        f"{row.set_aside:,}",
-        f"{row.processes:,}",
+        f"{sum(row.rejected.values()):,}",
+        f"{sum(row.dropped.values()):,}",
+        f"{len(row.processes):,}",
         f"{row.bytes_on_disk:,}",
         row.oldest_pending or "-",
     )

@@ -7,86 +7,131 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from ._owner import is_owner_alive
-from ._segment import count_unsettled, first_unsettled, read_progress
+from . import _files
+from ._aside import read_aside
+from ._owner import what_it_says
+from ._progress import read_progress
+from ._segment import began_at, count_lines, lines_of
+from ._totals import Totals, read_totals
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Census:
-    """What one destination's directory holds, counted record by record.
-
-    What its segments store is `delivered + pending + rejected + dropped`.
+    """What became of all that one destination's directory ever held.
 
     Attributes:
         label: The name of the destination's directory.
-        pending: Records that wait.
-        delivered: Records acknowledged, in segments that are still there.
-        rejected: Records refused, in segments that are still there.
-        set_aside: Records in `rejected.jsonl`, whenever they were refused.
-        dropped: Records let go, in segments that are still there.
-        bytes_on_disk: What its files take.
-        processes: Processes that hold a part of it now.
+        stored: Records that were ever written here.
+        delivered: Those that a server acknowledged.
+        pending: Those that wait.
+        rejected: Those that were set aside, by reason: refused, or corrupt.
+        dropped: Those that a cap let go of, by reason.
+        set_aside: Lines that stand in `rejected.jsonl` now.
+        bytes_on_disk: What the files take.
         oldest_pending: When the oldest record that waits began, ISO 8601; None if none.
+        processes: What each process says that holds a part of it now: `pid`, `retries`,
+            `last_error`, `skipped`.
     """
 
     label: str
-    pending: int = 0
+    stored: int = 0
     delivered: int = 0
-    rejected: int = 0
+    pending: int = 0
+    rejected: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
     set_aside: int = 0
-    dropped: int = 0
     bytes_on_disk: int = 0
-    processes: int = 0
     oldest_pending: str | None = None
+    processes: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether nothing has vanished: the law of conservation, from files."""
+        gone = sum(self.rejected.values()) + sum(self.dropped.values())
+        return self.stored == self.delivered + self.pending + gone
 
 
 def take_census(root: Path) -> list[Census]:
     """Return one look at each destination below a root, by label."""
-    if not root.is_dir():
+    return [_look_at(place) for place in destinations_in(root)]
+
+
+def destinations_in(root: Path) -> list[Path]:
+    """Return the directory of each destination below a root, by label."""
+    try:
+        return sorted(place for place in root.iterdir() if place.is_dir())
+    except OSError:
         return []
-    return [_look_at(place) for place in sorted(root.iterdir()) if place.is_dir()]
+
+
+class Counted:
+    """Counts what waits, and reads no file again that has not changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int], int]] = {}
+
+    def pending(self, directory: Path) -> int:
+        """Return how many records wait in one destination's directory."""
+        pending = 0
+        for path in _segments_in(directory):
+            with contextlib.suppress(OSError):  # delivered, and gone meanwhile
+                note = path.with_suffix(".ack")
+                sizes = path.stat().st_size, note.stat().st_size if note.exists() else 0
+                if self._known.get(path, (None, 0))[0] != sizes:
+                    self._known[path] = sizes, _Look(path).pending
+                pending += self._known[path][1]
+        return pending
+
+
+class _Look:
+    """One look at one segment."""
+
+    def __init__(self, path: Path) -> None:
+        progress, note_bytes = read_progress(path)
+        with _files.opened(path, os.O_RDONLY) as file:
+            end = os.fstat(file).st_size
+            stored, _ = count_lines(file, 0, end)
+            ahead, _ = count_lines(file, progress.offset, end)
+            lines = lines_of(file, progress.offset, end)
+            oldest = next((line for at, line in lines if not progress.has(at)), None)
+        self.bytes = end + note_bytes
+        self.pending = ahead - progress.beyond
+        self.totals = Totals(stored, progress.delivered, progress.rejected)
+        self.oldest = began_at(oldest) if oldest else None
 
 
 def _look_at(directory: Path) -> Census:
-    pending = delivered = rejected = dropped = size = 0
-    oldest: list[str] = []
-    for path in sorted(directory.glob("*.jsonl")):
-        if path.name == "rejected.jsonl":
-            continue
+    looks: dict[str, _Look] = {}
+    for path in _segments_in(directory):
         with contextlib.suppress(FileNotFoundError):  # delivered, and gone meanwhile
-            progress = read_progress(path)
-            delivered += progress.delivered
-            rejected += progress.rejected
-            dropped += progress.dropped
-            pending += count_unsettled(path)
-            size += path.stat().st_size
-            oldest.extend(_started_at(first_unsettled(path)))
+            looks[path.name] = _Look(path)
+    totals = read_totals(directory)  # last: what is deleted now, it knows
+    for name in totals.segments & looks.keys():
+        del looks[name]
+    pending = sum(look.pending for look in looks.values())
+    for look in looks.values():
+        totals.add(look.totals)
+    said = filter(None, map(what_it_says, sorted(directory.glob("*.lock"))))
     return Census(
         label=directory.name,
+        stored=totals.stored,
+        delivered=totals.delivered,
         pending=pending,
-        delivered=delivered,
-        rejected=rejected,
-        set_aside=_count_lines(directory / "rejected.jsonl"),
-        dropped=dropped,
-        bytes_on_disk=size,
-        processes=sum(is_owner_alive(path) for path in directory.glob("*.lock")),
-        oldest_pending=min(oldest, default=None),
+        rejected=dict(totals.rejected),
+        dropped=dict(totals.dropped),
+        set_aside=len(read_aside(directory)),
+        bytes_on_disk=sum(look.bytes for look in looks.values()),
+        oldest_pending=min(
+            (look.oldest for look in looks.values() if look.oldest), default=None
+        ),
+        processes=tuple({one["pid"]: one for one in said if "pid" in one}.values()),
     )
 
 
-def _started_at(line: bytes | None) -> list[str]:
-    try:
-        return [str(json.loads(line)["started_at"])] if line else []
-    except (ValueError, KeyError, TypeError):
-        return []
-
-
-def _count_lines(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(65_536), b""))
-    except OSError:
-        return 0
+def _segments_in(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.*.jsonl"))

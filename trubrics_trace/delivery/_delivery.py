@@ -7,6 +7,7 @@ there is a spool, and nothing that sends.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +16,13 @@ from typing import Any, Protocol
 from .. import _clock
 from .._ledger import ledger
 from .._record import Record
-from .._settings import DAY_SECONDS, LOCAL, MIB, Destination, Settings
-from .._stats import FlushReport, Stats
+from .._settings import DAY_SECONDS, LOCAL, MIB, Destination, Settings, fingerprint
+from .._stats import FlushReport, Stats, sum_of
+from . import _files
+from ._backoff import Backoff
+from ._census import Counted, destinations_in
 from ._directory import spool_root
+from ._limits import Limits
 from ._sender import Sender
 from ._spool import Spool
 from ._transport import Transport
@@ -44,18 +49,26 @@ class Front(Protocol):
 # The slot that the runtime fills with itself: a lower floor imports no higher one.
 front: Front
 
+# Without credentials nobody may ever ask for them: smaller, and not as long.
 _LOCAL_MAX_BYTES = 64 * MIB
+_LOCAL_MAX_AGE = 7 * DAY_SECONDS
 _LOCAL_KEEP_SECONDS = 7 * DAY_SECONDS
 
 
 class Delivery:
     """A destination's spool and, where it has credentials, its sender."""
 
-    def __init__(self, destination: Destination, spool: Spool, settings: Settings) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        spool: Spool,
+        transport: Transport | None,
+        backoff: Backoff,
+        settings: Settings,
+    ) -> None:
         self.destination = destination
         self.spool = spool
         self.sender: Sender | None = None
-        transport = transport_to(destination, settings)
         if transport is not None:
             self.sender = Sender(
                 spool,
@@ -64,14 +77,18 @@ class Delivery:
                 flush_interval=settings.flush_interval,
                 batch_size=settings.batch_size,
                 on_error=settings.on_error,
+                backoff=backoff,
             )
+        else:  # nobody adopts here what the dead left, so somebody must tidy up
+            with contextlib.suppress(RuntimeError):  # no thread can start: another time
+                threading.Thread(target=spool.tidy, daemon=True).start()
 
     def keep(self, record: Record, line: bytes) -> None:
         """Spool one record, and let the sender know."""
         self.spool.put(line)
         if self.sender is not None:
             self.sender.start()
-            self.sender.wake_if_full()
+            self.sender.wake_if_due()
 
     def close(self, timeout: float) -> None:
         """End the sender and let go of the files; what waits stays on disk."""
@@ -86,6 +103,10 @@ class Deliveries:
     def __init__(self) -> None:
         self._by_label: dict[str, Delivery] = {}
         self._spools: dict[tuple[Path | None, str], Spool] = {}  # with their counts
+        # What a destination asked of whoever has these credentials holds also for a
+        # sender that is made anew, and for a forked child's.
+        self._backoffs: dict[tuple[str, str], Backoff] = {}
+        self._counted = Counted()
         self._making = threading.RLock()
 
     def to(self, destination: Destination, settings: Settings) -> Delivery:
@@ -96,8 +117,13 @@ class Deliveries:
             return delivery
         with self._making:
             if label not in self._by_label:
-                spool = self._spool_of(destination, settings)
-                self._by_label[label] = Delivery(destination, spool, settings)
+                self._by_label[label] = Delivery(
+                    destination,
+                    self._spool_of(destination, settings),
+                    transport_to(destination, settings),
+                    self._backoff_of(destination, settings),
+                    settings,
+                )
             return self._by_label[label]
 
     def all(self) -> list[Delivery]:
@@ -112,9 +138,34 @@ class Deliveries:
         for delivery in closing.values():
             delivery.close(deadline - _clock.monotonic())
 
-    def stats(self) -> list[Stats]:
-        """Return one moment of each destination's spool, closed ones too."""
-        return [spool.stats() for spool in list(self._spools.values())]
+    def begin_again(self) -> None:
+        """After a configuration: ask at once whoever did not say when."""
+        for backoff in list(self._backoffs.values()):
+            backoff.begin_again()
+
+    def stats(self) -> Stats:
+        """Return one moment of this process's spools, closed ones too, summed up."""
+        backoffs = list(self._backoffs.values())
+        senders = [one.sender for one in self.all() if one.sender is not None]
+        errors = (sender.last_error for sender in senders)
+        each = [spool.stats() for spool in list(self._spools.values())]
+        return dataclasses.replace(
+            sum_of(each),
+            stranded=self._stranded(),
+            retries=sum(backoff.retries for backoff in backoffs),
+            last_error=next(filter(None, errors), None),
+        )
+
+    def _stranded(self) -> int:
+        """Return what waits for destinations that nobody names now."""
+        ours = {label for _, label in list(self._spools)} | {LOCAL.label}
+        roots = {root for root, _ in list(self._spools) if root is not None}
+        return sum(
+            self._counted.pending(place)
+            for root in roots
+            for place in destinations_in(root)
+            if place.name not in ours
+        )
 
     def hold(self) -> None:
         """Before a fork: let nobody be in the middle of making a delivery.
@@ -123,26 +174,33 @@ class Deliveries:
         for that import for ever.
         """
         self._making.acquire()
+        _files.hold()
 
     def release(self) -> None:
         """After a fork, in the parent: go on."""
+        _files.release()
         with contextlib.suppress(RuntimeError):  # installed while the fork began
             self._making.release()
 
     def drop_in_child(self) -> None:
         """After a fork, forget the parent's, and close the inherited files."""
-        inherited, self._spools = self._spools, {}
-        self._by_label = {}
+        _files.close_all()
+        self._spools, self._by_label = {}, {}
+        for backoff in self._backoffs.values():
+            backoff.retries = 0
         self._making = threading.RLock()
-        for spool in inherited.values():
-            spool.let_go()
 
     def _spool_of(self, destination: Destination, settings: Settings) -> Spool:
         root = spool_root(settings.spool_dir)
         key = (root, destination.label)
         if key not in self._spools:
             self._spools[key] = spool_at(root, destination, settings)
+        self._spools[key].shares.limits = limits_of(destination, settings)
         return self._spools[key]
+
+    def _backoff_of(self, destination: Destination, settings: Settings) -> Backoff:
+        secret = fingerprint(settings.api_key or settings.password or "")
+        return self._backoffs.setdefault((destination.label, secret), Backoff())
 
 
 deliveries = Deliveries()
@@ -150,15 +208,23 @@ deliveries = Deliveries()
 
 def spool_at(root: Path | None, destination: Destination, settings: Settings) -> Spool:
     """Return the spool of a destination below a root."""
-    keep, max_bytes = settings.keep_delivered, settings.spool_max_bytes
-    if destination == LOCAL:
-        keep = keep or _LOCAL_KEEP_SECONDS
-        max_bytes = min(max_bytes, _LOCAL_MAX_BYTES)
     return Spool(
         None if root is None else root / destination.label,
-        max_bytes=max_bytes,
-        keep_delivered=keep,
+        limits_of(destination, settings),
         place=settings.spool_dir or "",
+    )
+
+
+def limits_of(destination: Destination, settings: Settings) -> Limits:
+    """Return what a destination's directory may hold."""
+    if destination != LOCAL:
+        return Limits(
+            settings.spool_max_bytes, settings.spool_max_age, settings.keep_delivered
+        )
+    return Limits(
+        min(settings.spool_max_bytes, _LOCAL_MAX_BYTES),
+        min(settings.spool_max_age, _LOCAL_MAX_AGE),
+        settings.keep_delivered or _LOCAL_KEEP_SECONDS,
     )
 
 

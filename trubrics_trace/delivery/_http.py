@@ -16,12 +16,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import requests.adapters
 
 from .. import _clock
+from ._deadline import Deadline, pools_within, was_heard
 
 _CONNECT_SECONDS = 5.0
 _TOTAL_SECONDS = 30.0  # the slowest answer that is still waited for
 _MAX_ANSWER_BYTES = 262_144
+_CHUNK_BYTES = 8192
+_PROXIES = ("http", "https", "all")
 _MAX_RETRY_AFTER_SECONDS = 24 * 3600.0  # beyond a day it is a mistake, or no number
 
 
@@ -40,14 +44,24 @@ class Answer:
 
 
 class NoAnswerError(Exception):
-    """Nothing came back, or nothing whole: nobody knows what the server did."""
+    """Nothing came back, or nothing whole: nobody knows what the server did.
+
+    Unless it was not heard: then no connection was made, and the server did nothing.
+    """
+
+    def __init__(self, why: str, *, is_heard: bool = True) -> None:
+        super().__init__(why)
+        self.is_heard = is_heard
 
 
 class Connection:
     """Requests to one origin, over one connection. For one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: Deadline | None = None) -> None:
+        self._deadline = deadline or Deadline()
         self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter(self._deadline))
         self._session.headers["Accept-Encoding"] = "identity"
         self._session.headers["User-Agent"] = "trubrics-trace"
         # Said, so that requests asks no netrc file, whose password would take its place.
@@ -66,31 +80,56 @@ class Connection:
         Raises:
             NoAnswerError: No connection, no answer in time, or a broken one.
         """
-        deadline = _clock.monotonic() + _TOTAL_SECONDS
+        self._deadline.begin(_TOTAL_SECONDS)
         # What is on this machine is not to leave it by a proxy that the environment names.
-        self._session.trust_env = not _is_loopback(url)
+        proxies: Any = dict.fromkeys(_PROXIES) if _is_loopback(url) else {}
         try:
             with self._session.request(
                 method,
                 url,
                 headers={"Content-Type": "application/json", **(headers or {})},
-                data=None if body is None else json.dumps(body).encode(),
+                data=None if body is None else _bytes_of(body),
+                proxies=proxies,
                 timeout=(_CONNECT_SECONDS, _TOTAL_SECONDS),
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                content = _read(response, deadline)
                 return Answer(
                     response.status_code,
-                    _parsed(content),
+                    _parsed(_read(response)),
                     _seconds_of(response.headers.get("Retry-After")),
                 )
-        except requests.RequestException as error:
-            raise NoAnswerError(type(error).__name__) from error
+        # What requests raises is an OSError. So is a CA bundle that is not there, and a
+        # host that is no name is a ValueError: those it lets pass.
+        except (OSError, ValueError) as error:
+            raise NoAnswerError(type(error).__name__, is_heard=was_heard(error)) from error
 
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """What a session sends with, every answer within one deadline."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+        super().__init__(pool_connections=1, pool_maxsize=1)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self._set_deadline(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        is_new = proxy not in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if is_new:
+            self._set_deadline(manager)
+        return manager
+
+    def _set_deadline(self, manager: Any) -> None:
+        pools = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = pools_within(self._deadline, pools)
 
 
 def _is_loopback(url: str) -> bool:
@@ -101,17 +140,19 @@ def _is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-def _read(response: requests.Response, deadline: float) -> bytes:
+def _bytes_of(body: Any) -> bytes:
+    # As they are, and not as `\u0416`, which is three times as long: a batch is bounded by
+    # what its lines take. What UTF-8 cannot say is no text.
+    return json.dumps(body, ensure_ascii=False).encode(errors="replace")
+
+
+def _read(response: requests.Response) -> bytes:
     content = bytearray()
-    # A larger chunk is waited for until it is full: who drips would outlast the deadline.
-    for chunk in response.iter_content(1):
+    for chunk in response.iter_content(_CHUNK_BYTES):
         content += chunk
         if len(content) > _MAX_ANSWER_BYTES:
             message = "the answer is too long"
             raise requests.ConnectionError(message)
-        if _clock.monotonic() > deadline:
-            message = "the answer takes too long"
-            raise requests.Timeout(message)
     return bytes(content)
 
 

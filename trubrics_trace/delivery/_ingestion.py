@@ -88,7 +88,7 @@ class IngestionTransport:
                 "POST", f"{self._host}/{route}", headers=self._headers, body=payloads
             )
         except NoAnswerError as error:
-            return Retry(f"no answer: {error}")
+            return Retry(f"no answer: {error}", is_heard=error.is_heard)
         return outcome_of(answer)
 
     def close(self) -> None:
@@ -124,7 +124,9 @@ def outcome_of(answer: Answer) -> Outcome:
     if answer.status in _REFUSED_KEY:
         return Retry(why, _REFUSED_KEY_WAIT_SECONDS, is_refused_key=True)
     if answer.status == 413:
-        return Rejected("HTTP 413: too large")
+        return Rejected("HTTP 413: too large", is_size=True)
+    if answer.status == 400:  # of the API, or of whatever stands before it
+        return Rejected(why, is_certain=False)
     if answer.status == 422 and isinstance(answer.body, dict):
         return _validation_outcome(answer.body.get("detail"))
     return Retry(why, answer.retry_after_seconds)

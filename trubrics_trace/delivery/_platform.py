@@ -75,7 +75,7 @@ class PlatformTransport:
                 document,
             )
         except NoAnswerError as error:
-            return Retry(f"no answer: {error}")
+            return Retry(f"no answer: {error}", is_heard=error.is_heard)
         except _STRANGE as error:
             return Retry(f"a strange answer: {type(error).__name__}")
         return self._outcome_of(answer)

@@ -1,47 +1,18 @@
-"""One append-only file of records, and how far it has been settled.
-
-Beside `NAME.jsonl`, whose every line is a record, stands `NAME.ack`: the offset up to
-which each record is settled, and what became of those, in digits of fixed width that one
-write replaces. A record that was settled beyond that offset is settled again after a
-crash: at least once, and `record_id` tells the two apart.
-"""
+"""One append-only file of records, and how far it has been settled."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_PRIVATE_FILE = 0o600
-_READ_BYTES = 256 * 1024
-_CLOSED = -1  # no file has this number, so whoever comes late meets an OSError
+from . import _files
+from ._progress import DELIVERED, Run, read_progress
 
-
-@dataclasses.dataclass(slots=True)
-class Progress:
-    """How far a segment is settled, and how: the content of its `.ack` file."""
-
-    offset: int = 0
-    delivered: int = 0
-    rejected: int = 0
-    dropped: int = 0
-
-    def to_bytes(self) -> bytes:
-        """Return the file's content; always of the same length."""
-        counts = (self.offset, self.delivered, self.rejected, self.dropped)
-        return b" ".join(b"%020d" % count for count in counts) + b"\n"
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> Progress:
-        """Return what the content says; torn or strange, it says nothing settled."""
-        try:
-            offset, delivered, rejected, dropped = map(int, content.split())
-        except ValueError:
-            return cls()
-        if min(offset, delivered, rejected, dropped) < 0:
-            return cls()
-        return cls(offset, delivered, rejected, dropped)
+_READ_BYTES = 128 * 1024  # about one batch: what is read beyond it is read again
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,20 +31,51 @@ class Segment:
     """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        flags = os.O_RDWR | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
-        flags |= os.O_CREAT | os.O_EXCL if create else 0
         self.path = path
-        self._ack_path = path.with_suffix(".ack")
-        self.progress = read_progress(path)
-        self._file = os.open(path, flags, _PRIVATE_FILE)
-        self._ack_file: int | None = None
-        self.size = 0 if create else os.fstat(self._file).st_size
-        self._beyond: dict[int, tuple[int, str]] = {}  # settled ahead of the offset
+        self.progress, self._noted_bytes = read_progress(path)
+        flags = os.O_RDWR | os.O_APPEND
+        flags |= os.O_CREAT | os.O_EXCL if create else 0
+        self._file = _files.open_private(path, flags)
+        self._note_file = _files.CLOSED
+        self._unsaved = b""  # notes that the disk refused
+        size = 0 if create else os.fstat(self._file).st_size
+        self._extent = size, 0  # bytes and lines, known together
+        self._synced_bytes = 0
+
+    @property
+    def size(self) -> int:
+        """Its bytes, of whole lines."""
+        return self._extent[0]
+
+    @property
+    def stored(self) -> int:
+        """How many lines it holds; of one taken over, once `recover` has counted."""
+        return self._extent[1]
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing in it waits any more."""
         return self.progress.offset >= self.size
+
+    @property
+    def waiting(self) -> int:
+        """How many of its records wait."""
+        return max(0, self.stored - self.progress.settled)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be read and settled here."""
+        return self._file != _files.CLOSED
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its name was deleted under us: with the process it will be lost."""
+        return os.fstat(self._file).st_nlink == 0
+
+    @property
+    def written_at(self) -> float:
+        """When it was last written to, in seconds since the epoch."""
+        return os.fstat(self._file).st_mtime
 
     def append(self, line: bytes) -> None:
         """Write one line, with one call.
@@ -81,125 +83,161 @@ class Segment:
         Raises:
             OSError: The disk refused; nothing of the line is left behind.
         """
-        written = os.write(self._file, line)
-        if written != len(line):  # full half-way: a torn line must not swallow the next
-            os.ftruncate(self._file, self.size)
-            message = f"wrote {written} of {len(line)} bytes"
-            raise OSError(message)
-        self.size += written
+        size, stored = self._extent
+        _files.append_whole(self._file, line, size)
+        if os.fstat(self._file).st_size == size + len(line):
+            self._extent = size + len(line), stored + 1
+        else:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Take note of what is in the file: a write may have been interrupted.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        size, stored = self._extent
+        end = os.fstat(self._file).st_size
+        if end > size:
+            self._extent = end, stored + count_lines(self._file, size, end)[0]
 
     def unsettled(self) -> Iterator[Entry]:
         """Yield each whole line that is not settled, oldest first."""
-        for start, line in _lines(self._file, self.progress.offset, self.size):
-            if start not in self._beyond:
+        for start, line in lines_of(self._file, self.progress.offset, self.size):
+            if not self.progress.has(start):
                 yield Entry(self, start, line)
 
-    def settle(self, entry: Entry, how: str) -> bool:
-        """Note what became of an entry: delivered, rejected or dropped; once.
+    def settle(self, entries: Iterable[Entry], how: str) -> int:
+        """Note what became of entries of this segment, and keep that note.
 
         Returns:
-            Whether it was still waiting here: what a cap has dropped may come back
+            How many were still waiting here: what a cap has dropped may come back
             delivered, and a closed segment is for whoever opens it next to settle.
         """
-        if self._file == _CLOSED:
-            return False
-        if entry.start < self.progress.offset or entry.start in self._beyond:
-            return False
-        self._beyond[entry.start] = (entry.start + len(entry.line), how)
-        progress = self.progress
-        while (settled := self._beyond.pop(progress.offset, None)) is not None:
-            progress.offset, what = settled
-            setattr(progress, what, getattr(progress, what) + 1)
-        return True
+        if not self.is_open:
+            return 0
+        runs: list[Run] = []
+        for entry in entries:
+            if self.progress.has(entry.start):
+                continue
+            start, end, count = entry.start, entry.start + len(entry.line), 1
+            if runs and runs[-1].end == start:
+                before = runs.pop()
+                start, count = before.start, before.count + 1
+            runs.append(Run(start, end, count, how))
+        for run in runs:
+            self.progress.note(run)
+        with contextlib.suppress(OSError):  # a full disk: kept for the next note
+            self._keep_note(b"".join(run.to_bytes() for run in runs))
+        return sum(run.count for run in runs)
 
-    def recover(self) -> tuple[int, int]:
-        """Cut an unfinished last line off, as a killed writer leaves it.
+    def forget(self, entry: Entry) -> None:
+        """Pass over an entry that stands elsewhere now; no note is kept of it."""
+        end = entry.start + len(entry.line)
+        self.progress.note(Run(entry.start, end, 1, DELIVERED))
+
+    def recover(self) -> bytes:
+        """Count its lines, and cut off the last one where a killed writer tore it.
 
         Returns:
-            How many whole lines wait, and how many bytes were torn.
-        """
-        waiting, end = 0, self.progress.offset
-        for start, line in _lines(self._file, end, self.size):
-            waiting, end = waiting + 1, start + len(line)
-        torn = max(0, self.size - end)
-        if torn:
-            os.ftruncate(self._file, end)
-            self.size = end
-        return waiting, torn
+            What was torn.
 
-    def acknowledge(self) -> None:
-        """Keep how far it is settled, for whoever opens it next."""
-        if self._ack_file is None:
-            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-            self._ack_file = os.open(self._ack_path, flags, _PRIVATE_FILE)
-        os.lseek(self._ack_file, 0, os.SEEK_SET)
-        os.write(self._ack_file, self.progress.to_bytes())
+        Raises:
+            OSError: It cannot be read.
+        """
+        stored, whole = count_lines(self._file, 0, self.size)
+        torn = b""
+        if whole < self.size:
+            torn = _read(self._file, whole, self.size - whole)
+            os.ftruncate(self._file, whole)
+        self._extent = whole, stored
+        return torn
+
+    def sync(self) -> None:
+        """Have what was written kept also where the machine loses its power.
+
+        Raises:
+            OSError: The disk refuses, or the file was closed meanwhile.
+        """
+        file, size = self._file, self.size
+        if file != _files.CLOSED and size != self._synced_bytes:
+            os.fsync(file)
+            self._synced_bytes = size
 
     def close(self) -> None:
-        """Let go of the files, once. A forked child does so at once."""
-        files = (self._file, self._ack_file)
-        self._file = self._ack_file = _CLOSED
+        """Let go of the files, once."""
+        files = (self._file, self._note_file)
+        self._file = self._note_file = _files.CLOSED
         for file in files:
-            if file is not None and file != _CLOSED:
-                os.close(file)
+            _files.close(file)
 
     def delete(self) -> None:
-        """Remove the files of a settled segment."""
+        """Remove its files.
+
+        Raises:
+            OSError: The disk refuses.
+        """
         self.close()
         self.path.unlink(missing_ok=True)
-        self._ack_path.unlink(missing_ok=True)
+        self.path.with_suffix(".ack").unlink(missing_ok=True)
 
-
-def read_progress(path: Path) -> Progress:
-    """Return how far the segment at `path` is settled, without opening it.
-
-    Raises:
-        OSError: The note is there and cannot be read; nothing may be sent on a guess.
-    """
-    try:
-        return Progress.from_bytes(path.with_suffix(".ack").read_bytes())
-    except FileNotFoundError:
-        return Progress()
+    def _keep_note(self, note: bytes) -> None:
+        self._unsaved += note
+        if not self._unsaved:
+            return
+        if self._note_file == _files.CLOSED:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            self._note_file = _files.open_private(self.path.with_suffix(".ack"), flags)
+            os.ftruncate(self._note_file, self._noted_bytes)  # a torn line of before
+        _files.append_whole(self._note_file, self._unsaved, self._noted_bytes)
+        self._noted_bytes += len(self._unsaved)
+        self._unsaved = b""
 
 
 def is_settled(path: Path) -> bool:
-    """Whether nothing in the segment at `path` waits any more."""
-    return read_progress(path).offset >= path.stat().st_size
+    """Whether nothing in the segment at `path` waits any more.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return read_progress(path)[0].offset >= path.stat().st_size
 
 
-def count_unsettled(path: Path) -> int:
-    """Return how many whole lines of the segment at `path` wait."""
-    file = os.open(path, os.O_RDONLY)
+def began_at(line: bytes) -> str | None:
+    """Return when a line's record began, ISO 8601; None if it does not say."""
     try:
-        size = os.fstat(file).st_size
-        return sum(1 for _ in _lines(file, read_progress(path).offset, size))
-    finally:
-        os.close(file)
+        return str(json.loads(line)["started_at"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
-def first_unsettled(path: Path) -> bytes | None:
-    """Return a segment's oldest line that waits, or None if none does."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        size = os.fstat(file).st_size
-        return next(
-            (line for _, line in _lines(file, read_progress(path).offset, size)), None
-        )
-    finally:
-        os.close(file)
+def count_lines(file: int, start: int, end: int) -> tuple[int, int]:
+    """Return how many whole lines lie in between, and where the last ends."""
+    count, whole, position = 0, start, start
+    while position < end and (
+        chunk := _read(file, position, min(_READ_BYTES, end - position))
+    ):
+        if (last := chunk.rfind(b"\n")) >= 0:
+            count += chunk.count(b"\n")
+            whole = position + last + 1
+        position += len(chunk)
+    return count, whole
 
 
-def _lines(file: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+def lines_of(file: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     """Yield the whole lines between two offsets, each with its own."""
     rest, position = b"", start
-    while position < end:
-        # Wherever this leaves the file, a write appends.
-        os.lseek(file, position, os.SEEK_SET)
-        read = os.read(file, min(_READ_BYTES, end - position))
-        if not read:
-            return
-        position += len(read)
-        *whole, rest = (rest + read).split(b"\n")
+    while position < end and (
+        chunk := _read(file, position, min(_READ_BYTES, end - position))
+    ):
+        position += len(chunk)
+        *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             yield start, line + b"\n"
             start += len(line) + 1
+
+
+def _read(file: int, position: int, size: int) -> bytes:
+    # Not `pread`, which Windows lacks. Wherever this leaves the file, a write appends.
+    os.lseek(file, position, os.SEEK_SET)
+    return os.read(file, size)

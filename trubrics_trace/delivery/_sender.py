@@ -11,28 +11,30 @@ Rule 4: whatever goes wrong in here is counted, and the thread goes on.
 from __future__ import annotations
 
 import contextlib
-import json
-import random
+import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 
 from .. import _clock
 from .._ledger import GUARD_SECONDS, ledger
 from .._notices import place_of_error
-from .._record import Record, record_from_dict
+from .._record import record_from_line
 from .._settings import OnError
-from .._stats import FlushReport, Stats
 from ..errors import TelemetryError
 from ..pipeline._guard import attempt
+from ._backoff import Backoff
+from ._batches import Sent, batches_of
 from ._segment import Entry
 from ._spool import Spool
-from ._transport import Delivered, Retry, Transport
+from ._transport import THREAD_NAME, Delivered, Outcome, Rejected, Retry, Transport
+from ._trial import Trial
 
-_MAX_BACKOFF_SECONDS = 60.0  # as AWS's "full jitter" has a cap, and as people wait
-_FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BATCH_BYTES = 1_000_000  # nginx's default limit of a body is 1 MiB
+_LEAST_BATCH_BYTES = 65_536
 _ADOPT_EVERY_SECONDS = 30.0
+_SYNC_EVERY_SECONDS = 5.0
+_LEASE_POLL_SECONDS = 0.05  # while another sender has a batch on its way
 _MAX_WAIT_SECONDS = 3600.0  # what a lock can wait for is bounded; the thread looks again
 
 
@@ -51,77 +53,87 @@ class Sender:
         flush_interval: float,
         batch_size: int,
         on_error: OnError | None = None,
+        backoff: Backoff | None = None,
         clock: Callable[[], float] = _clock.monotonic,
-        jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._spool = spool
+        self.spool = spool
         self._transport = transport
         self._label = label
         self._flush_interval = flush_interval
         self._batch_size = min(batch_size, transport.max_batch)
+        self._batch_bytes = _MAX_BATCH_BYTES
         self._on_error = on_error
+        self._backoff = backoff or Backoff(clock)
         self._clock = clock
-        self._jitter = jitter
         self._wakes: SimpleQueue[None] = SimpleQueue()  # reentrant: safe in a collection
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._is_stopping = False
-        self._failures = 0
-        self._not_before = 0.0  # the end of a backoff
-        self._asked_until = 0.0  # what of it the destination asked for
-        self._adopt_at = 0.0
-        self.retries = 0
-        self.last_error: str | None = None
+        self._adopt_at = self._sync_at = 0.0
+        self.has_no_thread = False
         self._met: TelemetryError | None = None
+        self._said: dict[str, object] = {}
+        self._has_found_nothing = False  # though something is counted: a disk that fails
 
     def start(self) -> None:
         """Start the thread unless it runs; if none can, records stay on disk.
 
         One that was stopped stays so: the spool may have another sender by now.
         """
-        if self._thread is not None and self._thread.is_alive():
+        if self.is_running:
             return
         with self._starting:
-            if self._is_stopping or (self._thread is not None and self._thread.is_alive()):
+            if self._is_stopping or self.is_running:
                 return
             thread = threading.Thread(
-                target=self._run, name=f"trubrics-trace {self._label}", daemon=True
+                target=self._run, name=f"{THREAD_NAME} {self._label}", daemon=True
             )
             try:
                 thread.start()
             except RuntimeError:  # the interpreter is ending, or has no threads
+                self.has_no_thread = True
                 ledger.say(
                     "no_thread",
                     "no thread can start here, so records stay on disk; the next "
                     "process sends them, or `trubrics-trace flush`",
                 )
                 return
-            self._thread = thread
+            self._thread, self.has_no_thread = thread, False
 
-    def wake_if_full(self) -> None:
+    @property
+    def is_running(self) -> bool:
+        """Whether its thread lives."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def wake_if_due(self) -> None:
         """After each record, let the thread send now if a whole batch waits."""
-        is_full = self._failures == 0 and self._spool.pending >= self._batch_size
-        if is_full and self._wakes.empty():
+        is_due = (self._is_full and not self.is_failing) or self.spool.wants_tending
+        if is_due and self._wakes.empty():
             self._wakes.put(None)
 
-    def begin_flush(self) -> Flush:
-        """Send now what was taken before; the answer tells when it is done.
+    def hurry(self) -> None:
+        """Send now what waits: for a flush.
 
         A backoff ends early for it, but not a wait that the destination asked for.
         """
-        met = self._met
-        if met is not None and met.reason == "not_delivered":
-            self._met = None  # it is tried again now, and may do better
-        flush = Flush(self._spool, self)  # first: what is lost from now on, it tells
+        self._forget_failure()  # it is tried again now, and may do better
+        self._backoff.hurry()
         self.start()
-        self._not_before = min(self._not_before, self._asked_until)
         self._wakes.put(None)
-        return flush
 
     @property
     def is_failing(self) -> bool:
         """Whether the last attempt failed: then a wait at exit would be in vain."""
-        return self._failures > 0
+        return self._backoff.failures > 0
+
+    @property
+    def last_error(self) -> str | None:
+        """What the last attempt met; None after a success."""
+        return self._backoff.last_error
+
+    @property
+    def _is_full(self) -> bool:
+        return self.spool.waiting >= self._batch_size
 
     def stop(self, timeout: float) -> None:
         """Let the thread end after its batch; wait at most `timeout` seconds."""
@@ -174,95 +186,115 @@ class Sender:
 
     def _wait(self) -> None:
         """Wait for a whole batch, a flush or the interval; in a backoff, its end."""
-        now = self._clock()
-        wait = self._flush_interval
-        if self._failures:
-            wait = max(0.0, self._not_before - now)
-        try:
-            self._wakes.get(timeout=min(wait, _MAX_WAIT_SECONDS))
-        except Empty:
+        wait = self._backoff.seconds_left if self.is_failing else self._flush_interval
+        if self.spool.is_leased:
+            wait = _LEASE_POLL_SECONDS
+        elif self._is_full and not (self.is_failing or self._has_found_nothing):
             return
-        while not self._wakes.empty():
-            self._wakes.get()
+        with contextlib.suppress(Empty):
+            self._wakes.get(timeout=min(wait, _MAX_WAIT_SECONDS))
+            while True:
+                self._wakes.get_nowait()
 
     def _round(self) -> None:
-        """Send batches until nothing waits, or an attempt failed."""
+        """Send what waits now; what comes meanwhile waits until it fills a batch."""
         # A sender of before may have closed the spool under this one.
-        if self._clock() >= self._adopt_at or self._spool.has_left:
+        if self._clock() >= self._adopt_at or self.spool.has_left:
             self._adopt_at = self._clock() + _ADOPT_EVERY_SECONDS
-            self._spool.adopt()
-        while not self._is_stopping and self._clock() >= self._not_before:
-            entries = self._spool.lease(self._batch_size, _MAX_BATCH_BYTES)
-            if not entries:
-                self._failures = 0  # what failed was let go, or others have it
-                return
-            if not self._send_leased(entries):
-                return
+            self.spool.adopt()
+        self.spool.tend()
+        if self._clock() >= self._sync_at:
+            self._sync_at = self._clock() + _SYNC_EVERY_SECONDS
+            self.spool.sync()
+        mark = self.spool.mark()
+        while not (self._is_stopping or self._backoff.seconds_left):
+            # Twice what fits: prompts and events go to two addresses, in batches as full
+            # as can be.
+            lease = self.spool.lease(2 * self._batch_size, 2 * self._batch_bytes)
+            with lease as entries:
+                self._has_found_nothing = entries == []
+                if self._has_found_nothing:
+                    self._backoff.succeed()  # what failed was let go, or others have it
+                if not entries or not self._send_leased(entries):
+                    break
+            if self.spool.is_past(mark):
+                break
+        self._say_how_it_goes()
 
     def _send_leased(self, entries: list[Entry]) -> bool:
-        """Send each route's share of what was leased; whether all was settled."""
-        by_route: dict[str, list[tuple[Entry, Record]]] = {}
+        """Send what was leased, in batches by route; whether all were settled."""
+        by_route: dict[str, list[Sent]] = {}
         for entry in entries:
-            record = _record_in(entry)
+            record = record_from_line(entry.line)
             if record is None:
-                self._spool.settle_dropped([entry], "corrupt")
+                self.spool.settle_rejected(entry, "corrupt")
             else:
                 route = self._transport.route_of(record)
                 by_route.setdefault(route, []).append((entry, record))
-        return all(self._send(route, batch) for route, batch in by_route.items())
+        return all(
+            self._send(route, batch)
+            for route, sent in by_route.items()
+            for batch in batches_of(sent, self._batch_size, self._batch_bytes)
+        )
 
-    def _send(self, route: str, batch: list[tuple[Entry, Record]]) -> bool:
-        """Send a batch, split where it is refused; whether all of it was settled."""
+    def _send(self, route: str, batch: Sequence[Sent]) -> bool:
+        """Send a batch, judged where it is refused; whether all of it was settled."""
+        outcome = self._ask(route, batch)
+        if not isinstance(outcome, Rejected):
+            return isinstance(outcome, Delivered)
+        if outcome.is_size and len(batch) > 1:
+            size = sum(len(entry.line) for entry, _ in batch)
+            self._batch_bytes = max(_LEAST_BATCH_BYTES, size // 2)
+        trial = Trial[Sent](functools.partial(self._ask, route), self._reject)
+        is_settled = trial.judge(batch, outcome)
+        if trial.is_undecided:
+            self._fail(Retry(outcome.why))
+        return is_settled
+
+    def _ask(self, route: str, batch: Sequence[Sent]) -> Outcome:
+        """Send a batch, and settle it if it was delivered."""
+        if self._is_stopping:  # another sender may go on where this one ends
+            return Retry("the sender was stopped")
         outcome = self._transport.send(route, [record for _, record in batch])
-        if isinstance(outcome, Delivered):
-            self._succeed()
-            self._spool.settle_delivered([entry for entry, _ in batch])
-            return True
         if isinstance(outcome, Retry):
             self._fail(outcome)
-            return False
-        self._failures = 0  # it answers, and knows what it does not want
-        if len(batch) == 1:
-            self._reject(*batch[0], outcome.why)
-            return True
-        innocent = [one for at, one in enumerate(batch) if at not in outcome.guilty]
-        if 0 < len(innocent) < len(batch):
-            for at in sorted(outcome.guilty.intersection(range(len(batch)))):
-                self._reject(*batch[at], outcome.why)
-            return self._send(route, innocent)
-        half = len(batch) // 2
-        return self._send(route, batch[:half]) and self._send(route, batch[half:])
+        elif isinstance(outcome, Delivered):
+            self._succeed()
+            self.spool.settle_delivered([entry for entry, _ in batch])
+        elif outcome.is_certain:
+            self._backoff.succeed()  # it answers, and knows what it does not want
+        return outcome
 
-    def _reject(self, entry: Entry, record: Record, why: str) -> None:
-        self._spool.settle_rejected(entry, why)
+    def _reject(self, sent: Sent, why: str) -> None:
+        entry, record = sent
+        self.spool.settle_rejected(entry, why)
         ledger.say(
             "rejected",
             f"{self._label} refused a record ({why}), which is set aside; "
-            "`trubrics-trace status` counts them",
+            "`trubrics-trace rejected list` shows it",
         )
         if self._on_error is not None:
             with self._told_by_flush():
                 attempt("on_error_failed", self._on_error, ValueError(why), [record])
 
     def _succeed(self) -> None:
-        self._failures = 0
-        self._not_before = 0.0
-        self.last_error = None
-        if self._met is not None and self._met.reason == "not_delivered":
+        self._backoff.succeed()
+        self._forget_failure()
+
+    def _forget_failure(self) -> None:
+        met = self._met
+        if met is not None and met.reason == "not_delivered":
             self._met = None
 
     def _fail(self, outcome: Retry) -> None:
-        self._failures += 1
-        self.retries += 1
-        self.last_error = outcome.why
+        self._backoff.fail(
+            outcome.why,
+            outcome.after_seconds,
+            is_refused=outcome.is_refused_key,
+            is_heard=outcome.is_heard,
+        )
         if ledger.strict:
             self._met = TelemetryError("not_delivered", outcome.why)
-        ceiling = min(
-            _MAX_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 10)
-        )
-        now = self._clock()
-        self._asked_until = now + outcome.after_seconds
-        self._not_before = max(self._asked_until, now + self._jitter(0.0, ceiling))
         if outcome.is_refused_key:
             ledger.say(
                 f"refused_key {self._label}",
@@ -270,40 +302,13 @@ class Sender:
                 "set those that it accepts, every record is kept for them",
             )
 
-
-class Flush:
-    """What was taken before a moment, on its way; asked until it has arrived."""
-
-    def __init__(self, spool: Spool, sender: Sender) -> None:
-        self._spool = spool
-        self._sender = sender
-        self._before = spool.stats()
-
-    @property
-    def is_done(self) -> bool:
-        """Whether everything taken before, or adopted since, waits no more."""
-        if self._sender.has_met_something:
-            return True
-        return self._before.accepted + self._spool.adopted <= self._spool.settled
-
-    def report(self) -> FlushReport:
-        """Return how it stands now."""
-        self._sender.raise_what_was_met()
-        is_done, after = self.is_done, self._spool.stats()
-        return FlushReport(
-            complete=is_done and _lost(after) == _lost(self._before),
-            delivered=after.delivered - self._before.delivered,
-            pending=after.pending,
-            last_error=self._sender.last_error,
-        )
-
-
-def _lost(stats: Stats) -> int:
-    return sum(stats.rejected.values()) + sum(stats.dropped.values())
-
-
-def _record_in(entry: Entry) -> Record | None:
-    try:
-        return record_from_dict(json.loads(entry.line))
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        return None
+    def _say_how_it_goes(self) -> None:
+        """Tell the command line, where there is something new."""
+        said: dict[str, object] = {
+            "retries": self._backoff.retries,
+            "last_error": self._backoff.last_error,
+            "skipped": ledger.counts("skipped"),
+        }
+        if said != self._said:
+            self._said = said
+            self.spool.say(**said)

@@ -4,113 +4,126 @@ Rule 1: a process appends to files of its own, and holds a lock that dies with i
 Rule 2: whoever finds a lock that nobody holds adopts what its owner left behind.
 Rule 3: nothing is deleted before it is settled: delivered, set aside, or dropped by a
 cap; and every record is counted in exactly one place at every moment.
-Rule 4: where the disk refuses, memory serves, bounded; and the disk is tried again.
+Rule 4: where the disk refuses or is slow, memory serves, bounded; and the disk is tried
+again.
+Rule 5: what is on its way is lent to one sender, and nobody else has it meanwhile.
 
 A directory of one destination holds `OWNER.lock`, `OWNER.NUMBER.jsonl` with its `.ack`,
-and `rejected.jsonl`.
+`rejected.jsonl` and `settled.log`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import threading
-import time
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .. import _clock
 from .._ledger import ledger
 from .._stats import Stats
-from ._owner import Owned, new_owner, orphans, release
-from ._segment import Entry, Segment, is_settled
+from ._aside import set_aside
+from ._contents import Contents
+from ._limits import Limits
+from ._marks import Mark
+from ._patience import MOST_SECONDS, Patience
+from ._progress import DELIVERED, rejected
+from ._segment import Entry
+from ._shares import MOST_SHARES, Shares, expire, take_over
+from ._tally import Tally
+from ._tidings import Tidings
 
-_SEGMENT_BYTES = 8 * 1024 * 1024  # a full one is sealed, and deleted when settled
-_LEAST_SEGMENTS = 4  # of a small cap: dropping the oldest must not drop them all
-_MEMORY_RECORDS = 10_000  # some 20 MB at 2 KB each; beyond it the oldest is dropped
-_PRIVATE_FILE = 0o600
+_TEND_SECONDS = 1.0
+_MOST_LATE = 10_000
 
 
 class Spool:
     """One destination's records, as far as this process answers for them.
 
-    Safe under threads. After a fork the child calls `let_go` and makes its own.
+    Safe under threads. A forked child forgets its parent's, and makes its own.
     `directory` None means that no place on disk would do.
     """
 
     def __init__(
         self,
         directory: Path | None,
+        limits: Limits,
         *,
-        max_bytes: int,
-        keep_delivered: float = 0.0,
         place: str = "",
+        clock: Callable[[], float] = _clock.monotonic,
+        wall: Callable[[], float] = _clock.steady_seconds,
     ) -> None:
         self.directory = directory
-        self._place = place
-        self._max_bytes = max_bytes
-        self._segment_bytes = min(_SEGMENT_BYTES, max_bytes // _LEAST_SEGMENTS)
-        self._keep_delivered = keep_delivered
+        self._clock = clock
+        self._wall = wall
         self._lock = threading.RLock()  # a signal handler may come between, and record
-        self._own: Owned | None = None
-        self._adopted: list[Owned] = []
-        self._closes = 0
-        self._left = 0  # pending on disk when it was closed, and counted as pending still
-        self._number = 0
-        self._memory: deque[bytes] = deque()
-        self._accepted = 0
-        self._adopted_count = 0
-        self._delivered = 0
-        self._rejected: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
-        self._waiting_since: float | None = None
+        self._contents = Contents(directory, limits, self._drop)
+        self._late: deque[bytes] = deque()  # put while the disk held the lock
+        self._tally = Tally()
+        self._tidings = Tidings(str(directory or place))
+        self._patience = Patience(clock)
+        self._tend_at = 0.0
+        self._lent: int | None = None  # how many are on their way; None: no lease is out
+        self._is_closing = False
+        self._closes = self._recounts = 0
+        self._is_counted = True  # false while something is being put
+
+    @property
+    def shares(self) -> Shares:
+        """What stands on disk, and its limits."""
+        return self._contents.shares
 
     def put(self, line: bytes) -> None:
         """Keep one record: on return it survives the process, or is counted."""
-        refusal: OSError | None = None
-        with self._lock:
+        now = self._clock()
+        if self._lock.acquire(timeout=0 if self._patience.is_out(now) else MOST_SECONDS):
             try:
-                self._segment_for(len(line)).append(line)
-            except OSError as error:
-                self._keep_in_memory(line)
-                refusal = error
-            self._accepted += 1
-            if self._waiting_since is None:
-                self._waiting_since = _clock.monotonic()
-        if refusal is not None:  # said outside: a logger has locks of its own
-            _say_refused(refusal, self.directory or self._place)
+                self._catch_up()
+                self._put(line, now)
+            finally:
+                self._lock.release()
+            if self._tidings:
+                self._tidings.say()
+        elif len(self._late) < _MOST_LATE:
+            self._late.append(line)
+            ledger.note("slow_disk")
+        else:
+            ledger.skip("disk_hangs")
 
-    def lease(self, count: int, max_bytes: int) -> list[Entry]:
-        """Return the oldest records that wait: at least one, then as many as fit."""
-        leased: list[Entry] = []
-        size = 0
+    @contextlib.contextmanager
+    def lease(self, count: int, max_bytes: int) -> Iterator[list[Entry] | None]:
+        """Lend the oldest records that wait, for the block: one, then what fits.
+
+        None where another has a lease.
+        """
         with self._lock:
-            for entry in self._unsettled():
-                size += len(entry.line)
-                if leased and size > max_bytes:
-                    break
-                leased.append(entry)
-                if len(leased) == count:
-                    break
-        return leased
+            self._catch_up()
+            entries = None
+            if self._lent is None:
+                entries = list(self._contents.oldest(count, max_bytes))
+                self._lent = len(entries)
+        try:
+            yield entries
+        finally:
+            if entries is not None:
+                with self._lock:
+                    self._lent = None
+                    if self._is_closing:
+                        self._close()
 
     def settle_delivered(self, entries: list[Entry]) -> None:
         """Note that the destination has these, and keep that note."""
         with self._lock:
-            self._delivered += self._settle(entries, "delivered")
+            self._tally.deliver(self._settle(entries, DELIVERED))
 
     def settle_rejected(self, entry: Entry, reason: str) -> None:
-        """Set a record aside that the destination refuses, with the reason."""
+        """Set a record aside that the destination refuses, or that is none."""
+        limits = self.shares.limits
+        if not set_aside(self.directory, entry.line, reason, limits.aside_bytes):
+            ledger.note("rejected_not_kept")
         with self._lock:
-            self._set_aside(entry.line, reason)
-            self._rejected[reason] += self._settle([entry], "rejected")
-
-    def settle_dropped(self, entries: list[Entry], reason: str) -> None:
-        """Let go of records that cannot be sent at all, counted."""
-        with self._lock:
-            self._dropped[reason] += self._settle(entries, "dropped")
+            self._tally.reject(reason, self._settle([entry], rejected(reason)))
 
     def adopt(self) -> int:
         """Take over what dead processes left in this directory.
@@ -118,203 +131,161 @@ class Spool:
         Returns:
             How many records, less those that others took over from us since a `close`.
         """
-        if self.directory is None or not self.directory.is_dir():
-            return 0
-        self._expire_kept(self.directory)
-        closes = self._closes
-        found = list(orphans(self.directory, self._held_names()))
+        closes, held = self._closes, self._held_names()
+        room = MOST_SHARES - len(held)
+        found = take_over(self.directory, held, room)
         with self._lock:
             if closes != self._closes:  # what was left meanwhile was not looked for
                 for owned, _ in found:
                     owned.close()
-                return 0  # `has_left` is still true: the next round looks again
-            # What was left here at a close is counted already: found again, it is no
-            # news; not found, it was taken over from us.
-            adopted = sum(waiting for _, waiting in found) - self._left
-            self._left = 0
-            self._adopted_count += adopted
-            self._adopted.extend(owned for owned, _ in found)
-            if self._waiting_since is None and found:
-                self._waiting_since = _clock.monotonic()
-            self._sweep()
+                return 0  # the next round looks again
+            adopted = self._contents.adopt(found, is_all=len(found) < room)
+            self._tally.adopt(adopted)
+            self.shares.expire(self._wall())
+            self.shares.sweep()
+        self._tidings.say()
+        self.tidy()
         return adopted
+
+    def tidy(self) -> None:
+        """Let go of what dead processes left too long ago, where nobody adopts it."""
+        if self.directory is not None and self.directory.is_dir():
+            expire(self.directory, self._held_names(), self.shares.limits, self._wall())
+
+    def _held_names(self) -> set[str]:
+        with self._lock:
+            return self.shares.held_names()
+
+    def tend(self) -> None:
+        """Bring to the disk what is in memory, however slow the disk is."""
+        with self._lock:
+            self._catch_up()
+            began = self._clock()
+            if self._tend(began) and self._patience.lost_since(began) is None:
+                self._patience.begin_again()
+
+    def sync(self) -> None:
+        """Have what was put kept also where the machine loses its power."""
+        self.shares.sync()  # without the lock: it may take long, and changes nothing
 
     @property
     def pending(self) -> int:
         """How many records wait, or are on their way."""
-        return self._accepted + self._adopted_count - self.settled
+        return self._tally.pending + len(self._late)
 
     @property
-    def settled(self) -> int:
-        """How many records do not wait any more, whatever became of them."""
-        return self._delivered + self._rejected.total() + self._dropped.total()
+    def waiting(self) -> int:
+        """How many records wait, and are not on their way."""
+        return self.pending - (self._lent or 0)
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether somebody has a lease."""
+        return self._lent is not None
+
+    @property
+    def wants_tending(self) -> bool:
+        """Whether records wait in memory for somebody with more patience."""
+        return self._contents.is_in_memory and self._patience.is_out(self._clock())
 
     @property
     def has_left(self) -> bool:
-        """Whether a `close` left records that `adopt` has not looked for since."""
-        return self._left > 0
+        """Whether there may be more to `adopt`, of a `close` or of the dead."""
+        return self._contents.has_left
 
-    @property
-    def adopted(self) -> int:
-        """How many records were taken over from processes that are gone."""
-        return self._adopted_count
+    def mark(self) -> Mark:
+        """Return what waits now, to be asked of `is_past`."""
+        with self._lock:
+            self._catch_up()
+            return self._contents.mark()
+
+    def is_past(self, mark: Mark) -> bool:
+        """Whether nothing of the mark, nor what was adopted since, waits now."""
+        with self._lock:
+            return self._contents.is_past(mark)
 
     def stats(self) -> Stats:
         """Return one moment of the spool, in which the law holds."""
         with self._lock:
-            since = self._waiting_since if self.pending else None  # a lower bound
-            return Stats(
-                accepted=self._accepted,
-                adopted=self._adopted_count,
-                delivered=self._delivered,
-                pending=self.pending,
-                rejected=dict(+self._rejected),  # the reasons that took one
-                dropped=dict(+self._dropped),
-                oldest_pending_seconds=(
-                    None if since is None else _clock.monotonic() - since
-                ),
-                bytes_on_disk=sum(segment.size for segment in self._segments()),
+            self._catch_up()
+            return self._tally.stats(
+                oldest_pending_seconds=self._contents.oldest_seconds(),
+                bytes_on_disk=self._contents.bytes_on_disk,
             )
 
+    def say(self, **said: object) -> None:
+        """Tell the command line something of this process."""
+        with self._lock:
+            for owned in self.shares.all()[-1:]:
+                owned.say(**said)
+
     def close(self) -> None:
-        """Let go of every file; delete those with nothing left in them.
+        """Let go of every file, once what is lent was given back.
 
         A later `put` opens new ones, and a later `adopt` finds what was left.
         """
         with self._lock:
-            self._closes += 1
-            self._left = self.pending - len(self._memory)
-            for one in self._owned():
-                self._delete_settled(one, all_of_them=True)
-                release(one)
-            self._own, self._adopted, self._number = None, [], 0
+            self._catch_up()
+            self._is_closing = True
+            if self._lent is None:
+                self._close()
 
-    def let_go(self) -> None:
-        """In a forked child: close what the parent holds, and touch nothing of it."""
-        for one in self._owned():
-            one.close()
+    # What follows is called with the lock held.
 
-    def _segment_for(self, size: int) -> Segment:
-        if self._own is None:
-            if self.directory is None:
-                message = "no directory for the spool"
-                raise OSError(message)
-            self._own = new_owner(self.directory)
-        segments = self._own.segments
-        if not segments or segments[-1].size + size > self._segment_bytes:
-            self._make_room(max(size, self._segment_bytes))
-            self._number += 1
-            name = f"{self._own.name}.{self._number:06d}.jsonl"
-            segments.append(Segment(self._own.lock_path.with_name(name), create=True))
-        return segments[-1]
+    def _put(self, line: bytes, now: float) -> None:
+        recounts, self._is_counted, self._is_closing = self._recounts, False, False
+        is_slow = self._patience.is_out(now)
+        if now >= self._tend_at and not is_slow:
+            self._tend(now)
+        if is_slow and not self._contents.is_memory_full:
+            ledger.note("slow_disk")
+            self._contents.keep_in_memory(line)
+        else:
+            try:
+                self.shares.append(line)
+            except OSError as error:
+                ledger.note("in_memory")
+                self._tidings.refused(error)
+                self._contents.keep_in_memory(line)
+            if (took := self._patience.lost_since(now)) is not None:
+                self._tidings.slow(took)
+        self._tally.accept()
+        if recounts != self._recounts:  # a signal handler has recorded in between
+            self._recount()
+        self._is_counted = True
 
-    def _make_room(self, wanted: int) -> None:
-        """Before a new segment, drop the oldest whole ones that exceed the cap."""
-        size = sum(segment.size for segment in self._segments())
-        for segment in list(self._segments()):
-            if size + wanted <= self._max_bytes:
-                return
-            size -= segment.size
-            self.settle_dropped(list(segment.unsettled()), "spool_full")
-            segment.delete()  # also where delivered ones are kept: it is room that is asked
+    def _catch_up(self) -> None:
+        """Take what came while the lock was held, or in an interrupted put."""
+        if not self._is_counted:
+            self._recount()
+        while self._late:
+            self._contents.keep_in_memory(self._late.popleft())
+            self._tally.accept()
 
-    def _keep_in_memory(self, line: bytes) -> None:
-        ledger.note("in_memory")
-        self._memory.append(line)
-        if len(self._memory) > _MEMORY_RECORDS:
-            self._memory.popleft()
-            self._dropped["memory_full"] += 1
+    def _recount(self) -> None:
+        self._recounts += 1
+        self.shares.catch_up()
+        self._tally.recount(self._contents.waiting)
+        self._is_counted = True
 
-    def _segments(self) -> Iterator[Segment]:
-        for owned in self._owned():
-            yield from owned.segments
-
-    def _owned(self) -> list[Owned]:
-        return [*self._adopted, *([self._own] if self._own else [])]
-
-    def _unsettled(self) -> Iterator[Entry]:
-        for segment in self._segments():
-            yield from segment.unsettled()
-        for line in self._memory:
-            yield Entry(None, 0, line)
+    def _drop(self, reason: str, count: int) -> None:
+        self._tally.drop(reason, count)
+        if count:
+            self._tidings.dropped(reason, count)
 
     def _settle(self, entries: list[Entry], how: str) -> int:
-        """Settle what still waits of these; how many that were."""
-        settled = 0
-        touched: dict[int, Segment] = {}
-        for entry in entries:
-            if entry.segment is None:
-                with contextlib.suppress(ValueError):  # meanwhile dropped: memory full
-                    self._memory.remove(entry.line)
-                    settled += 1
-            elif entry.segment.settle(entry, how):
-                touched[id(entry.segment)] = entry.segment
-                settled += 1
-        for segment in touched.values():
-            with contextlib.suppress(OSError):  # a full disk: then it is sent once more
-                segment.acknowledge()
-        self._waiting_since = _clock.monotonic()
-        self._sweep()
+        settled = self._contents.settle(entries, how)
+        if self._lent is not None:
+            self._lent = max(0, self._lent - settled)
         return settled
 
-    def _sweep(self) -> None:
-        """Delete what is settled, and let go of owners that have nothing left."""
-        if self._own is not None:
-            self._delete_settled(self._own)
-        for owned in list(self._adopted):
-            self._delete_settled(owned, all_of_them=True)
-            if not owned.segments:
-                self._adopted.remove(owned)
-                release(owned)
+    def _tend(self, now: float) -> int:
+        self._tend_at = now + _TEND_SECONDS
+        if self._lent is not None:
+            return 0
+        return self._contents.bring_back(lambda: self._clock() - now > MOST_SECONDS)
 
-    def _delete_settled(self, owned: Owned, *, all_of_them: bool = False) -> None:
-        while owned.segments and owned.segments[0].is_settled:
-            if len(owned.segments) == 1 and not all_of_them:
-                return  # the one that is being written to
-            segment = owned.segments.popleft()
-            if self._keep_delivered and segment.size:
-                segment.close()
-            else:
-                with contextlib.suppress(OSError):
-                    segment.delete()
-
-    def _expire_kept(self, directory: Path) -> None:
-        """Delete delivered segments that were kept to be read, for long enough."""
-        oldest = time.time() - self._keep_delivered
-        for ack_path in directory.glob("*.ack"):
-            path = ack_path.with_suffix(".jsonl")
-            lock_path = directory / f"{path.name.split('.')[0]}.lock"
-            with contextlib.suppress(OSError):
-                is_kept = not lock_path.exists() and is_settled(path)
-                if is_kept and ack_path.stat().st_mtime < oldest:
-                    path.unlink()
-                    ack_path.unlink()
-
-    def _set_aside(self, line: bytes, reason: str) -> None:
-        if self.directory is None:
-            return
-        told = line.decode(errors="replace")
-        kept = {"reason": reason, "at": _clock.utc_now(), "record": told}
-        try:
-            file = os.open(
-                self.directory / "rejected.jsonl",
-                os.O_WRONLY | os.O_APPEND | os.O_CREAT,
-                _PRIVATE_FILE,
-            )
-            with os.fdopen(file, "ab", buffering=0) as aside:
-                aside.write(json.dumps(kept).encode() + b"\n")
-        except OSError:
-            ledger.note("rejected_not_kept")
-
-    def _held_names(self) -> set[str]:
-        with self._lock:
-            return {one.name for one in self._owned()}
-
-
-def _say_refused(error: OSError, place: Path | str) -> None:
-    ledger.fault(
-        "spool_refused",
-        "records are kept in memory, and lost with the process, because the disk "
-        f"refused {place} ({error.strerror or error}); mend it, or point "
-        "TRUBRICS_TRACE_SPOOL_DIR elsewhere",
-    )
+    def _close(self) -> None:
+        self._is_closing = False
+        self._closes += 1
+        self._contents.close()

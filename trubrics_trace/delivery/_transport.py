@@ -8,6 +8,8 @@ from typing import Protocol, TypeAlias
 
 from .._record import Record
 
+THREAD_NAME = "trubrics-trace"  # begins the name of each thread of delivery
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Delivered:
@@ -21,14 +23,24 @@ class Retry:
     why: str
     after_seconds: float = 0.0
     is_refused_key: bool = False
+    is_heard: bool = True  # else no connection was made: to try again burdens nobody
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rejected:
-    """The destination will not have it; `guilty` are positions that it named."""
+    """The destination will not have it.
+
+    Attributes:
+        why: What it said, without what it was sent.
+        guilty: Positions in the batch that it named.
+        is_size: It is too much: nothing is wrong with any of it.
+        is_certain: It is meant for what was sent, and not for who sent it.
+    """
 
     why: str
     guilty: frozenset[int] = frozenset()
+    is_size: bool = False
+    is_certain: bool = True
 
 
 Outcome: TypeAlias = "Delivered | Retry | Rejected"

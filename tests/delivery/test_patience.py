@@ -1,0 +1,50 @@
+"""A disk that took too long is left alone, and a busy machine is not blamed on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from trubrics_trace.delivery._patience import MOST_SECONDS, Patience
+
+
+class Looks:
+    """A clock that shows one time after the other."""
+
+    def __init__(self, *times: float) -> None:
+        self._times: Iterator[float] = iter(times)
+
+    def __call__(self) -> float:
+        """Return the next time."""
+        return next(self._times)
+
+
+@pytest.mark.parametrize("took", [0.0, MOST_SECONDS])
+def test_quick(took: float) -> None:
+    """A write within the limit costs nothing."""
+    patience = Patience(Looks(took))
+    assert patience.lost_since(0.0) is None
+    assert not patience.is_out(0.0)
+
+
+def test_slow() -> None:
+    """A write beyond the limit leaves the disk alone for a minute since it began."""
+    patience = Patience(Looks(100.06, 100.06, 100.06))
+    assert 0.06 == pytest.approx(patience.lost_since(100.0))
+    assert (True, False) == (patience.is_out(159.9), patience.is_out(160.0))
+
+
+def test_busy_machine() -> None:
+    """Where giving way takes as long, it was the machine, and not the disk."""
+    patience = Patience(Looks(100.06, 100.06, 100.08))
+    assert patience.lost_since(100.0) is None
+    assert not patience.is_out(100.0)
+
+
+def test_begin_again() -> None:
+    """A disk that was left alone may be given another chance at once."""
+    patience = Patience(Looks(100.06, 100.06, 100.06))
+    patience.lost_since(100.0)
+    patience.begin_again()
+    assert not patience.is_out(100.1)

@@ -1,0 +1,136 @@
+"""All that a spool holds: on disk, and for want of one in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from .. import _clock
+from ._heritage import Heritage
+from ._limits import Limits
+from ._marks import Mark, Marks
+from ._memory import Memory
+from ._owner import Owned
+from ._segment import Entry, began_at
+from ._shares import OnDrop, Shares
+
+_MOST_BROUGHT = 200  # records at a time, back to the disk: about a millisecond
+
+
+class Contents:
+    """Records, each in one place, oldest first. The spool has the lock.
+
+    Attributes:
+        shares: What stands on disk.
+    """
+
+    def __init__(self, directory: Path | None, limits: Limits, on_drop: OnDrop) -> None:
+        self.shares = Shares(directory, limits, on_drop)
+        self._memory = Memory()
+        self._heritage = Heritage()
+        self._marks = Marks()
+        self._on_drop = on_drop
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait, counted where they are."""
+        on_disk = sum(owned.waiting for owned in self.shares.all())
+        return on_disk + len(self._memory) + self._heritage.waiting
+
+    @property
+    def is_memory_full(self) -> bool:
+        """Whether another line in memory might cost the oldest its place."""
+        return self._memory.is_full
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether something is in memory that would better be on disk."""
+        return bool(self._memory)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether there may be more to adopt, of a close or of the dead."""
+        return bool(self._heritage)
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """What the segments take."""
+        return sum(segment.size for segment in self.shares.segments())
+
+    def keep_in_memory(self, line: bytes) -> None:
+        """Keep a line where no disk takes it."""
+        if gone := self._memory.put(line):
+            self._on_drop("memory_full", gone)
+
+    def oldest(self, count: int, max_bytes: int) -> Iterator[Entry]:
+        """Yield the oldest lines that wait: one, then what fits."""
+        size = 0
+        waiting = itertools.chain(self.shares.unsettled(), self._memory.entries())
+        for number, entry in enumerate(itertools.islice(waiting, count)):
+            size += len(entry.line)
+            if number and size > max_bytes:
+                return
+            yield entry
+
+    def oldest_seconds(self) -> float | None:
+        """Return how long the record that comes next has waited, if one does."""
+        began = next((began_at(entry.line) for entry in self.oldest(1, 0)), None)
+        return None if began is None else _clock.seconds_since(began)
+
+    def settle(self, entries: list[Entry], how: str) -> int:
+        """Settle what still waits of these; how many that were."""
+        settled = 0
+        for segment, group in itertools.groupby(entries, lambda entry: entry.segment):
+            if segment is not None:
+                settled += segment.settle(group, how)
+            else:  # meanwhile dropped, maybe: memory full
+                settled += sum(self._memory.take(one.start) is not None for one in group)
+        self.shares.sweep()
+        return settled
+
+    def bring_back(self, is_late: Callable[[], bool]) -> int:
+        """Bring to the disk what is not there, or not for long; how much of it.
+
+        Not while something is lent: that is settled where it was found.
+        """
+        brought = 0
+        with contextlib.suppress(OSError):
+            self.shares.set_gone_aside()
+            stray = itertools.chain(self.shares.gone(), self._memory.entries())
+            for entry in list(itertools.islice(stray, _MOST_BROUGHT)):
+                self._marks.cover(self.shares.append(entry.line))
+                if entry.segment is None:
+                    self._memory.take(entry.start)
+                else:
+                    entry.segment.forget(entry)
+                brought += 1
+                if is_late():
+                    break
+        return brought
+
+    def adopt(self, found: list[tuple[Owned, int]], *, is_all: bool) -> int:
+        """Answer for what dead processes left; how many records of it are news."""
+        for owned, _ in found:
+            self.shares.adopt(owned)
+            for segment in owned.segments:
+                self._marks.cover(segment)
+        return self._heritage.find(found, is_all=is_all)
+
+    def mark(self) -> Mark:
+        """Return what waits now, to be asked of `is_past`."""
+        return self._marks.make(self.shares.segments(), self._memory)
+
+    def is_past(self, mark: Mark) -> bool:
+        """Whether nothing of the mark, nor what was adopted since, waits now."""
+        is_past = mark.is_past(self.shares.segments(), self._memory)
+        return is_past and not self._heritage
+
+    def close(self) -> None:
+        """Let go of every file; what is left on disk is remembered."""
+        while self.bring_back(lambda: False):
+            pass
+        self.shares.drop_gone()
+        self._heritage.leave(self.shares.all())
+        self.shares.close()
