@@ -795,24 +795,40 @@ def test_two_destinations_never_mix(tmp_path: Path) -> None:
 
 
 def test_oldest_pending(directory: Path) -> None:
-    """How long the oldest record has waited is told while one waits, and not after."""
-    spool = spool_in(directory)
-    spool.put(line(0, started_at="2026-01-02T03:04:05+00:00"))
-    spool.put(line(1, started_at="2999-01-02T03:04:05+00:00"))
-    waited = spool.stats().oldest_pending_seconds
-    assert waited is not None
-    assert waited > 0.0
-    deliver(spool, 1)
-    assert 0.0 == spool.stats().oldest_pending_seconds
+    """How long the oldest record has waited is told while one waits, to the second."""
+    clock = Clock()
+    spool = Spool(directory, Limits(MIB), clock=clock)
+    for number in range(3):
+        spool.put(line(number, started_at="2999-01-02T03:04:05+00:00"))
+        clock.now += 0.6
+    assert spool.stats().oldest_pending_seconds == pytest.approx(1.8)
+    deliver(spool, 2)
+    assert spool.stats().oldest_pending_seconds == pytest.approx(0.6)
     deliver(spool, 1)
     assert spool.stats().oldest_pending_seconds is None
 
 
+def test_oldest_pending_of_another(directory: Path) -> None:
+    """How long the record of a dead process has waited is told by its date."""
+    dead = spool_in(directory)
+    dead.put(line(0, started_at="2026-01-02T03:04:05+00:00"))
+    dead.put(line(1, started_at="2999-01-02T03:04:05+00:00"))
+    die(dead)
+    spool = spool_in(directory)
+    spool.adopt()
+    assert (spool.stats().oldest_pending_seconds or 0.0) > 3600.0
+    deliver(spool, 1)
+    assert 0.0 == spool.stats().oldest_pending_seconds
+
+
 @pytest.mark.parametrize("strange", [b"[]\n", b'{"started_at": "no date"}\n'])
 def test_oldest_that_tells_no_time(directory: Path, strange: bytes) -> None:
-    """Where the oldest record tells no time, none is told."""
+    """Where the oldest record of a dead process tells no time, none is told."""
+    dead = spool_in(directory)
+    dead.put(strange)
+    die(dead)
     spool = spool_in(directory)
-    spool.put(strange)
+    assert 1 == spool.adopt()
     assert spool.stats().oldest_pending_seconds is None
 
 

@@ -74,10 +74,18 @@ class Contents:
                 return
             yield entry
 
-    def oldest_seconds(self) -> float | None:
-        """Return how long the record that comes next has waited, if one does."""
-        began = next((began_at(entry.line) for entry in self.oldest(1, 0)), None)
-        return None if began is None else _clock.seconds_since(began)
+    def oldest_seconds(self, now: float) -> float | None:
+        """Return how long the record that comes next has waited, if one does.
+
+        By the clock that nobody sets, to the second; by its date where another wrote it.
+        """
+        for entry in self.oldest(1, 0):
+            put_at = entry.segment.put_at(entry.start) if entry.segment else None
+            if put_at is not None:
+                return now - put_at
+            began = began_at(entry.line)
+            return None if began is None else _clock.seconds_since(began)
+        return None
 
     def settle(self, entries: list[Entry], how: str) -> int:
         """Settle what still waits of these; how many that were."""

@@ -41,6 +41,7 @@ class Segment:
         size = 0 if create else os.fstat(self._file).st_size
         self._extent = size, 0  # bytes and lines, known together
         self._synced_bytes = 0
+        self._times: list[tuple[int, float]] = []  # the end of a line, and when it was put
 
     @property
     def size(self) -> int:
@@ -89,6 +90,18 @@ class Segment:
             self._extent = size + len(line), stored + 1
         else:
             self.catch_up()
+
+    def note_time(self, now: float) -> None:
+        """Remember, to the second, when the line was put that was appended last."""
+        if not self._times or now - self._times[-1][1] >= 1.0:
+            self._times.append((self.size, now))
+
+    def put_at(self, start: int) -> float | None:
+        """Return when the line at an offset was put, if that was noted here."""
+        known = [now for end, now in self._times if end > start] or [
+            now for _, now in self._times[-1:]
+        ]
+        return known[0] if known else None
 
     def catch_up(self) -> None:
         """Take note of what is in the file: a write may have been interrupted.

@@ -209,7 +209,7 @@ class Spool:
         with self._lock:
             self._catch_up()
             return self._tally.stats(
-                oldest_pending_seconds=self._contents.oldest_seconds(),
+                oldest_pending_seconds=self._contents.oldest_seconds(self._clock()),
                 bytes_on_disk=self._contents.bytes_on_disk,
             )
 
@@ -242,7 +242,7 @@ class Spool:
             self._contents.keep_in_memory(line)
         else:
             try:
-                self.shares.append(line)
+                self.shares.append(line).note_time(now)
             except OSError as error:
                 ledger.note("in_memory")
                 self._tidings.refused(error)
