@@ -1,0 +1,1 @@
+"""Apps as a user would write them; each is run in a process of its own."""
