@@ -102,8 +102,8 @@ class SpoolMachine(RuleBasedStateMachine):
         self, max_bytes: int, keep_delivered: float, processes: int, all_die: bool
     ) -> None:
         """Begin with some processes, and a directory that is not made yet."""
-        self.parent = tempfile.TemporaryDirectory()
-        self.root = Path(self.parent.name) / "spool"
+        parent = tempfile.TemporaryDirectory()
+        self.root = Path(parent.name) / "spool"
         self.directory = self.root / "destination"
         self.limits = Limits(max_bytes, MAX_AGE_SECONDS, keep_delivered)
         self.processes = [Process(self.directory, self.limits) for _ in range(processes)]
@@ -120,6 +120,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.was_anything_gone = False
         self.is_away = False
         self.may_return: set[str] = set()  # settled while no note of it could be kept
+        self.parent = parent
 
     # What processes do.
 
