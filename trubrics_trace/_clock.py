@@ -45,13 +45,17 @@ def seconds_since(date: str) -> float | None:
 def steady_seconds() -> float:
     """Return seconds since the epoch, for the age of files.
 
-    The system's clock is read once: one that is set, or jumps, makes nothing old.
+    Which none looks older for when the system's clock is set, forward or back.
     """
-    return _epoch() + monotonic()
+    return min(_epoch() + monotonic(), _real_seconds())
 
 
 @functools.cache
 def _epoch() -> float:
+    return _real_seconds() - monotonic()
+
+
+def _real_seconds() -> float:
     if hasattr(time, "clock_gettime"):  # which nobody freezes
-        return time.clock_gettime(time.CLOCK_REALTIME) - monotonic()
-    return time.time() - monotonic()
+        return time.clock_gettime(time.CLOCK_REALTIME)
+    return time.time()

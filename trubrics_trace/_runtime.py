@@ -45,9 +45,11 @@ _installing = threading.Lock()
 _captures: list[Callable[[Record], object]] = []
 
 # Threads that are inside the pipeline: a collection in the middle of it may end a stream,
-# whose record then waits for its turn.
-_busy: set[int] = set()
-_waiting: deque[tuple[Record, Scope | None, Sequence[Settings]]] = deque()
+# whose record then waits for its turn. How deep: a record that was told in such a turn may
+# have made another, and so on; in an app's own `before_send` for ever.
+_busy: dict[int, int] = {}
+_waiting: deque[tuple[int, Record, Scope | None, Sequence[Settings]]] = deque()
+_DEEPEST = 8
 
 
 def settings() -> Settings:
@@ -131,17 +133,17 @@ def accept(
             settings of each handler with a destination of its own. It is logged once.
     """
     thread = threading.get_ident()
-    if thread in _busy:
-        _waiting.append((record, scope, recipients or (settings(),)))
-        return
-    try:
-        _busy.add(thread)  # inside: a signal's handler may raise right after it
-        _accept(record, scope, recipients or (settings(),))
-    finally:
+    depth = _busy.get(thread)
+    if depth is None:
         try:
-            _tell_waiting()
+            _busy[thread] = 0  # inside: a signal's handler may raise right after it
+            _accept(record, scope, recipients or (settings(),))
         finally:
-            _busy.discard(thread)
+            _tell_waiting(thread)
+    elif depth < _DEEPEST:
+        _waiting.append((depth + 1, record, scope, recipients or (settings(),)))
+    else:  # what is told records again, each time
+        ledger.skip("inside_pipeline")
 
 
 def is_telling() -> bool:
@@ -160,28 +162,30 @@ def flush(timeout: float = 5.0) -> FlushReport:
         Without credentials nothing can be: it is true only where nothing waits.
     """
     deadline = _clock.monotonic() + timeout
-    flushes = _begin_flushes()
-    flushes.wait(deadline)
-    return flushes.report(stats().pending)
+    _settle_notes()
+    return _flush_until(deadline)
 
 
 async def aflush(timeout: float = 5.0) -> FlushReport:
     """Do what `flush` does, without blocking the event loop."""
     deadline = _clock.monotonic() + timeout
-    flushes = _begin_flushes()
-    if flushes.wait(0.0):
-        return flushes.report(stats().pending)
-    over: Future[bool] = Future()
+    _settle_notes()
+    over: Future[FlushReport] = Future()
     over.set_running_or_notify_cancel()  # who waits may be cancelled, the wait is not
+
+    def wait() -> None:
+        try:
+            over.set_result(_flush_until(deadline))
+        except TelemetryError as error:  # strict mode: raised where it is waited for
+            over.set_exception(error)
+
     # A thread of its own: the loop's clock may be frozen, and its threads all busy.
-    wait = threading.Thread(target=lambda: over.set_result(flushes.wait(deadline)))
-    wait.daemon = True
+    thread = threading.Thread(target=wait, daemon=True)
     try:
-        wait.start()
+        thread.start()
     except RuntimeError:  # there is none to be had; what waits is safe on disk
-        return flushes.report(stats().pending)
-    await asyncio.wrap_future(over)
-    return flushes.report(stats().pending)
+        return _flush_until(0.0)
+    return await asyncio.wrap_future(over)
 
 
 def shutdown(timeout: float = 5.0) -> FlushReport:
@@ -245,26 +249,32 @@ def _accept(record: Record, scope: Scope | None, recipients: Sequence[Settings])
         scope = scope.parent
 
 
-def _next_waiting() -> tuple[Record, Scope | None, Sequence[Settings]] | None:
+def _next_waiting() -> tuple[int, Record, Scope | None, Sequence[Settings]] | None:
     try:
         return _waiting.popleft()
     except IndexError:  # not asked first: another thread may take the last
         return None
 
 
-def _tell_waiting() -> None:
+def _tell_waiting(thread: int) -> None:
     """Tell what came in the middle of another: in a collection, or a signal."""
-    while (next_one := _next_waiting()) is not None:
-        _accept(*next_one)
+    try:
+        while (next_one := _next_waiting()) is not None:
+            _busy[thread], record, scope, recipients = next_one
+            _accept(record, scope, recipients)
+    finally:
+        _busy.pop(thread, None)
 
 
-def _begin_flushes() -> Flushes:
-    _settle_notes()
-    return Flushes()
+def _flush_until(deadline: float) -> FlushReport:
+    flushes = Flushes()
+    flushes.wait(deadline)
+    return flushes.report()
 
 
 def _settle_notes() -> None:
-    _tell_waiting()  # a signal's handler may record, and then end what it came into
+    if not is_telling():  # a signal's handler may record, and then end what it came into
+        _tell_waiting(threading.get_ident())
     for do in when_settling:
         do()
 
@@ -282,6 +292,7 @@ def _at_exit() -> None:
             shutdown(_EXIT_SECONDS)
     else:
         deliveries.close(0.0)
+    deliveries.revoke()
 
 
 def _after_fork_in_child() -> None:

@@ -23,7 +23,7 @@ from trubrics_trace._configuration import settings_from
 from trubrics_trace._settings import LOCAL, Destination
 from trubrics_trace._stats import Stats
 from trubrics_trace.delivery._census import take_census
-from trubrics_trace.delivery._delivery import Deliveries, Delivery, limits_of, spool_at
+from trubrics_trace.delivery._delivery import Deliveries, Delivery, limits_of
 from trubrics_trace.delivery._delivery import deliveries as runtime_deliveries
 from trubrics_trace.delivery._directory import make_private
 from trubrics_trace.delivery._limits import Limits
@@ -296,7 +296,8 @@ def test_another_destination(trubrics_server: IngestionServer) -> None:
     assert not flush(0.2)
     configure(api_key=KEY, host=trubrics_server.url)
     track(1)
-    assert flush()
+    report = flush()
+    assert (False, 1, 2) == (report.complete, report.delivered, report.pending)
     assert 1 == len(trubrics_server.events)
 
 
@@ -423,7 +424,7 @@ def test_stranded(trubrics_server: IngestionServer, tmp_path: Path) -> None:
     assert 2 == stats().stranded
     configure(api_key=KEY, host=trubrics_server.url)
     track()
-    assert flush()
+    assert (False, 1) == (flush().complete, len(trubrics_server.events))
     assert (2, 1) == (stats().stranded, len(trubrics_server.events))
     leave(tmp_path / "spool" / "a third", 1)
     assert 3 == stats().stranded
@@ -442,6 +443,14 @@ def test_sender_that_dies(trubrics_server: IngestionServer) -> None:
     wait_until(lambda: len(trubrics_server.events) == 2)
 
 
-def test_no_place_at_all() -> None:
-    """Where there is no root the spool has no directory, and records wait in memory."""
-    assert spool_at(None, LOCAL, settings_from({}, {})).directory is None
+def test_place_that_is_mended(tmp_path: Path) -> None:
+    """Where no place would do records wait in memory, until one does."""
+    (tmp_path / "file").write_text("")
+    configure(spool_dir=tmp_path / "file" / "spool")
+    track()
+    [delivery] = runtime_deliveries.all()
+    assert delivery.spool.directory is None
+    (tmp_path / "file").unlink()
+    track()
+    shutdown()
+    assert [2] == [census.pending for census in take_census(tmp_path / "file" / "spool")]

@@ -327,9 +327,9 @@ def test_unreadable_does_not_expire(directory: Path) -> None:
 
 
 def test_empty_lock_is_cleared_away(directory: Path) -> None:
-    """A lock without segments, as a kill may leave it, is deleted by whoever looks."""
+    """A lock without segments, as a kill may leave it, is deleted when it is old."""
     (directory / "0.lock").touch()
-    expire(directory, (), Limits(MIB), time.time())
+    expire(directory, (), Limits(MIB, max_age=60.0), time.time() + 120.0)
     assert [] == list(directory.iterdir())
 
 

@@ -101,7 +101,7 @@ def test_another_key(server: FaultyServer, tmp_path: Path) -> None:
     wait_until(lambda: server.requests[503], PATIENCE_SECONDS)
     configure(api_key=B, host=server.url)
     track_event(B, user_id="alice")
-    assert flush(PATIENCE_SECONDS)
+    assert 1 == flush(PATIENCE_SECONDS).delivered
     assert [B] == [event["event"] for event in server.events]
     configure(api_key=A, host=server.url)
     track_event(A, user_id="alice")

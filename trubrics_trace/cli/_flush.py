@@ -24,9 +24,10 @@ from .._configuration import settings_from
 from .._settings import LOCAL, Destination, Settings
 from .._stats import FlushReport
 from ..delivery._census import take_census
-from ..delivery._delivery import spool_at, transport_to
+from ..delivery._delivery import limits_of, transport_to
 from ..delivery._flushes import Flush
 from ..delivery._sender import Sender
+from ..delivery._spool import Spool
 from ..errors import SpoolError
 from ._status import spool_root_of
 
@@ -103,7 +104,7 @@ def _send(
     if transport is None:
         message = f"nothing carries to {settings.destination.label}"
         raise SpoolError(message)
-    spool = spool_at(root, source, settings)
+    spool = Spool(root / source.label, limits_of(source, settings))
     spool.adopt()
     sender = Sender(
         spool,

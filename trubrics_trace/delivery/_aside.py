@@ -20,7 +20,7 @@ from . import _files
 
 _NAME = "rejected.jsonl"
 _POLL_SECONDS = 0.01
-_LOCK_SECONDS = 1.0  # whoever has the lock rewrites one file
+_LOCK_SECONDS = 30.0  # whoever has the lock rewrites one file
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,7 +66,14 @@ class Aside:
             return None
 
 
-def set_aside(directory: Path | None, line: bytes, reason: str, max_bytes: int) -> bool:
+def set_aside(
+    directory: Path | None,
+    line: bytes,
+    reason: str,
+    max_bytes: int,
+    *,
+    patience: float = _LOCK_SECONDS,
+) -> bool:
     """Keep a line with its reason; whether it could be kept.
 
     Not where the file would grow beyond `max_bytes`: a server that refuses everything
@@ -76,8 +83,11 @@ def set_aside(directory: Path | None, line: bytes, reason: str, max_bytes: int) 
         return False
     aside = Aside(reason, _clock.utc_now(), line).to_bytes()
     try:
-        with _locked(directory, os.O_CREAT) as file:
+        with _locked(directory, os.O_CREAT, patience=patience) as file:
             size = os.fstat(file).st_size
+            os.lseek(file, max(0, size - 1), os.SEEK_SET)
+            if size and os.read(file, 1) != b"\n":  # its writer was killed
+                aside = b"\n" + aside
             if size + len(aside) <= max_bytes:
                 _files.append_whole(file, aside, size)
             return size + len(aside) <= max_bytes
@@ -119,9 +129,11 @@ def take_aside(directory: Path, take: Callable[[Aside], bool]) -> None:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path, more_flags: int = 0) -> Iterator[int]:
+def _locked(
+    directory: Path, more_flags: int = 0, *, patience: float = _LOCK_SECONDS
+) -> Iterator[int]:
     """Open the file, locked, while it is the one at that path."""
-    path, deadline = directory / _NAME, _clock.monotonic() + _LOCK_SECONDS
+    path, deadline = directory / _NAME, _clock.monotonic() + patience
     while True:
         with _files.opened(path, os.O_RDWR | os.O_APPEND | more_flags) as file:
             if _files.is_locked_by_us(file, path):

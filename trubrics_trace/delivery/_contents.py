@@ -26,8 +26,15 @@ class Contents:
         shares: What stands on disk.
     """
 
-    def __init__(self, directory: Path | None, limits: Limits, on_drop: OnDrop) -> None:
+    def __init__(
+        self,
+        directory: Path | Callable[[], Path | None] | None,
+        limits: Limits,
+        on_drop: OnDrop,
+    ) -> None:
         self.shares = Shares(directory, limits, on_drop)
+        self._lent_numbers = 0  # up to this one, lines in memory are on their way
+        self._is_lent = False
         self._memory = Memory()
         self._heritage = Heritage()
         self._marks = Marks()
@@ -74,6 +81,17 @@ class Contents:
                 return
             yield entry
 
+    def lend(self, count: int, max_bytes: int) -> list[Entry]:
+        """Return the oldest, which stay where they are until they are taken back."""
+        lent = list(self.oldest(count, max_bytes))
+        in_memory = (entry.start for entry in lent if entry.segment is None)
+        self._is_lent, self._lent_numbers = True, max(in_memory, default=0)
+        return lent
+
+    def take_back(self) -> None:
+        """Let what was lent be moved again."""
+        self._is_lent, self._lent_numbers = False, 0
+
     def oldest_seconds(self, now: float) -> float | None:
         """Return how long the record that comes next has waited, if one does.
 
@@ -101,12 +119,18 @@ class Contents:
     def bring_back(self, is_late: Callable[[], bool]) -> int:
         """Bring to the disk what is not there, or not for long; how much of it.
 
-        Not while something is lent: that is settled where it was found.
+        But for what is lent: that is settled where it was found.
         """
         brought = 0
         with contextlib.suppress(OSError):
             self.shares.set_gone_aside()
-            stray = itertools.chain(self.shares.gone(), self._memory.entries())
+            gone = () if self._is_lent else self.shares.gone()
+            free = (
+                entry
+                for entry in self._memory.entries()
+                if entry.start > self._lent_numbers
+            )
+            stray = itertools.chain(gone, free)
             for entry in list(itertools.islice(stray, _MOST_BROUGHT)):
                 self._marks.cover(self.shares.append(entry.line))
                 if entry.segment is None:
@@ -137,8 +161,7 @@ class Contents:
 
     def close(self) -> None:
         """Let go of every file; what is left on disk is remembered."""
-        while self.bring_back(lambda: False):
-            pass
         self.shares.drop_gone()
-        self._heritage.leave(self.shares.all())
-        self.shares.close()
+        letting_go = self.shares.let_go()
+        self._heritage.leave(letting_go)
+        self.shares.close(letting_go)

@@ -55,6 +55,9 @@ _LOCAL_MAX_AGE = 7 * DAY_SECONDS
 _LOCAL_KEEP_SECONDS = 7 * DAY_SECONDS
 
 
+_LEAST_CLOSE_SECONDS = 0.1  # for records that wait in memory to reach the disk
+
+
 class Delivery:
     """A destination's spool and, where it has credentials, its sender."""
 
@@ -81,7 +84,7 @@ class Delivery:
             )
         else:  # nobody adopts here what the dead left, so somebody must tidy up
             with contextlib.suppress(RuntimeError):  # no thread can start: another time
-                threading.Thread(target=spool.tidy, daemon=True).start()
+                threading.Thread(target=_tidy, args=(spool,), daemon=True).start()
 
     def keep(self, record: Record, line: bytes) -> None:
         """Spool one record, and let the sender know."""
@@ -92,9 +95,10 @@ class Delivery:
 
     def close(self, timeout: float) -> None:
         """End the sender and let go of the files; what waits stays on disk."""
+        deadline = _clock.monotonic() + timeout
         if self.sender is not None:
             self.sender.stop(timeout)
-        self.spool.close()
+        self.spool.close(max(_LEAST_CLOSE_SECONDS, deadline - _clock.monotonic()))
 
 
 class Deliveries:
@@ -102,7 +106,8 @@ class Deliveries:
 
     def __init__(self) -> None:
         self._by_label: dict[str, Delivery] = {}
-        self._spools: dict[tuple[Path | None, str], Spool] = {}  # with their counts
+        # With their counts; by where they are to be, and for whom.
+        self._spools: dict[tuple[str | None, str], Spool] = {}
         # What a destination asked of whoever has these credentials holds also for a
         # sender that is made anew, and for a forked child's.
         self._backoffs: dict[tuple[str, str], Backoff] = {}
@@ -124,7 +129,16 @@ class Deliveries:
                     self._backoff_of(destination, settings),
                     settings,
                 )
-            return self._by_label[label]
+            delivery = self._by_label[label]
+        # Outside: a logger has locks of its own, whose holder may be waiting for ours. Not
+        # of nobody's records that stay, as asked.
+        if settings.destination == LOCAL:
+            ledger.say(
+                "no_credentials",
+                "no credentials are set, so records stay on this machine; set "
+                "TRUBRICS_API_KEY to send them, `trubrics-trace status` shows them",
+            )
+        return delivery
 
     def all(self) -> list[Delivery]:
         """Return those that are open, in the order in which they were made."""
@@ -137,6 +151,23 @@ class Deliveries:
             closing, self._by_label = self._by_label, {}
         for delivery in closing.values():
             delivery.close(deadline - _clock.monotonic())
+
+    def revoke(self) -> None:
+        """At exit: close also what is lent to a sender, which ends here, too."""
+        for spool in list(self._spools.values()):
+            spool.revoke()
+
+    @property
+    def pending(self) -> int:
+        """How many records wait in this process's spools, closed ones too."""
+        return sum(spool.pending for spool in list(self._spools.values()))
+
+    @property
+    def pending_without_a_sender(self) -> int:
+        """How many of them nothing carries now."""
+        carried = [one.spool for one in self.all() if one.sender is not None]
+        spools = list(self._spools.values())
+        return sum(spool.pending for spool in spools if spool not in carried)
 
     def begin_again(self) -> None:
         """After a configuration: ask at once whoever did not say when."""
@@ -159,7 +190,8 @@ class Deliveries:
     def _stranded(self) -> int:
         """Return what waits for destinations that nobody names now."""
         ours = {label for _, label in list(self._spools)} | {LOCAL.label}
-        roots = {root for root, _ in list(self._spools) if root is not None}
+        places = [spool.directory for spool in list(self._spools.values())]
+        roots = {place.parent for place in places if place is not None}
         return sum(
             self._counted.pending(place)
             for root in roots
@@ -191,10 +223,13 @@ class Deliveries:
         self._making = threading.RLock()
 
     def _spool_of(self, destination: Destination, settings: Settings) -> Spool:
-        root = spool_root(settings.spool_dir)
-        key = (root, destination.label)
+        key = (settings.spool_dir, destination.label)
         if key not in self._spools:
-            self._spools[key] = spool_at(root, destination, settings)
+            self._spools[key] = Spool(
+                lambda: _place_of(destination, settings),
+                limits_of(destination, settings),
+                place=settings.spool_dir or "",
+            )
         self._spools[key].shares.limits = limits_of(destination, settings)
         return self._spools[key]
 
@@ -206,13 +241,10 @@ class Deliveries:
 deliveries = Deliveries()
 
 
-def spool_at(root: Path | None, destination: Destination, settings: Settings) -> Spool:
-    """Return the spool of a destination below a root."""
-    return Spool(
-        None if root is None else root / destination.label,
-        limits_of(destination, settings),
-        place=settings.spool_dir or "",
-    )
+def _place_of(destination: Destination, settings: Settings) -> Path | None:
+    """Return a destination's directory; None while no place will do."""
+    root = spool_root(settings.spool_dir)
+    return None if root is None else root / destination.label
 
 
 def limits_of(destination: Destination, settings: Settings) -> Limits:
@@ -229,10 +261,7 @@ def limits_of(destination: Destination, settings: Settings) -> Limits:
 
 
 def transport_to(destination: Destination, settings: Settings) -> Transport | None:
-    """Return what speaks to a destination, or None where nothing may be sent.
-
-    If that is for want of credentials, it is said once.
-    """
+    """Return what speaks to a destination, or None where nothing may be sent."""
     # Imported here: who has no credentials never pays for an HTTP client.
     if destination.platform == "ingestion" and settings.api_key:
         from ._ingestion import IngestionTransport
@@ -244,10 +273,9 @@ def transport_to(destination: Destination, settings: Settings) -> Transport | No
         from ._platform import PlatformTransport
 
         return PlatformTransport(settings.email, settings.password, settings.project)
-    if settings.destination == LOCAL:  # else it is nobody's records that stay, as asked
-        ledger.say(
-            "no_credentials",
-            "no credentials are set, so records stay on this machine; set "
-            "TRUBRICS_API_KEY to send them, `trubrics-trace status` shows them",
-        )
     return None
+
+
+def _tidy(spool: Spool) -> None:
+    with contextlib.suppress(OSError):  # too many open files, say: another time
+        spool.tidy()

@@ -67,8 +67,8 @@ class Flushes:
             time.sleep(_POLL_SECONDS)
         return True
 
-    def report(self, pending: int) -> FlushReport:
-        """Return how it stands now, where so many records wait in all.
+    def report(self) -> FlushReport:
+        """Return how it stands now.
 
         Raises:
             TelemetryError: In strict mode, what a sender met.
@@ -76,12 +76,12 @@ class Flushes:
         reports = [flush.report() for flush in self._each if flush is not None]
         errors = [report.last_error for report in reports if report.last_error]
         return FlushReport(
-            # Without anything that carries, it is complete only where nothing waits.
+            # What nothing carries is not acknowledged, if it is of a destination of before.
             complete=None not in self._each
             and all(reports)
-            and bool(self._each or not pending),
+            and not deliveries.pending_without_a_sender,
             delivered=sum(report.delivered for report in reports),
-            pending=pending,
+            pending=deliveries.pending,
             last_error=errors[0] if errors else None,
         )
 

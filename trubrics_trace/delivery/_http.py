@@ -153,6 +153,11 @@ def _read(response: requests.Response) -> bytes:
         if len(content) > _MAX_ANSWER_BYTES:
             message = "the answer is too long"
             raise requests.ConnectionError(message)
+    length = response.headers.get("Content-Length", "")
+    is_plain = length.isdecimal() and "Content-Encoding" not in response.headers
+    if is_plain and len(content) < int(length):  # urllib3 tells only since its version 2
+        message = "the answer was cut"
+        raise requests.ConnectionError(message)
     return bytes(content)
 
 

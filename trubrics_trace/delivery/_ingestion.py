@@ -122,7 +122,8 @@ def outcome_of(answer: Answer) -> Outcome:
         return Delivered()
     why = f"HTTP {answer.status}"
     if answer.status in _REFUSED_KEY:
-        return Retry(why, _REFUSED_KEY_WAIT_SECONDS, is_refused_key=True)
+        wait = max(_REFUSED_KEY_WAIT_SECONDS, answer.retry_after_seconds)
+        return Retry(why, wait, is_refused_key=True)
     if answer.status == 413:
         return Rejected("HTTP 413: too large", is_size=True)
     if answer.status == 400:  # of the API, or of whatever stands before it

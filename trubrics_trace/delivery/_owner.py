@@ -25,6 +25,7 @@ from ._directory import make_private
 from ._segment import Segment, is_settled
 
 _SEGMENTS = "*.*.jsonl"
+_PATIENCE_SECONDS = 0.1  # somebody may be rewriting what was set aside
 _MOST_TORN_BYTES = 1024 * 1024  # of what was set aside: what is torn is worth little
 _MOST_LOOKED_AT = 64  # locks at once, for one look at the directory: it may be long
 _MOST_TRIES = 10  # to lock a new file; some file systems have no locks
@@ -150,7 +151,13 @@ def recover(owned: Owned) -> int:
             torn = segment.recover()
             if torn.strip(b"\0"):
                 ledger.note("torn_tail")
-                set_aside(owned.lock_path.parent, torn, "torn", _MOST_TORN_BYTES)
+                set_aside(
+                    owned.lock_path.parent,
+                    torn,
+                    "torn",
+                    _MOST_TORN_BYTES,
+                    patience=_PATIENCE_SECONDS,
+                )
     except OSError:
         owned.close()
         raise

@@ -80,25 +80,24 @@ class Sender:
 
         One that was stopped stays so: the spool may have another sender by now.
         """
-        if self.is_running:
+        # Not waited for: a signal handler may flush in the middle of it.
+        if self.is_running or not self._starting.acquire(blocking=False):
             return
-        with self._starting:
-            if self._is_stopping or self.is_running:
-                return
-            thread = threading.Thread(
-                target=self._run, name=f"{THREAD_NAME} {self._label}", daemon=True
-            )
-            try:
+        try:
+            if not (self._is_stopping or self.is_running):
+                name = f"{THREAD_NAME} {self._label}"
+                thread = threading.Thread(target=self._run, name=name, daemon=True)
                 thread.start()
-            except RuntimeError:  # the interpreter is ending, or has no threads
-                self.has_no_thread = True
-                ledger.say(
-                    "no_thread",
-                    "no thread can start here, so records stay on disk; the next "
-                    "process sends them, or `trubrics-trace flush`",
-                )
-                return
-            self._thread, self.has_no_thread = thread, False
+                self._thread, self.has_no_thread = thread, False
+        except RuntimeError:  # the interpreter is ending, or has no threads
+            self.has_no_thread = True
+            ledger.say(
+                "no_thread",
+                "no thread can start here, so records stay on disk; the next "
+                "process sends them, or `trubrics-trace flush`",
+            )
+        finally:
+            self._starting.release()
 
     @property
     def is_running(self) -> bool:
@@ -189,7 +188,9 @@ class Sender:
         wait = self._backoff.seconds_left if self.is_failing else self._flush_interval
         if self.spool.is_leased:
             wait = _LEASE_POLL_SECONDS
-        elif self._is_full and not (self.is_failing or self._has_found_nothing):
+        elif not self.is_failing and (
+            self.spool.has_left or (self._is_full and not self._has_found_nothing)
+        ):
             return
         with contextlib.suppress(Empty):
             self._wakes.get(timeout=min(wait, _MAX_WAIT_SECONDS))
@@ -200,8 +201,10 @@ class Sender:
         """Send what waits now; what comes meanwhile waits until it fills a batch."""
         # A sender of before may have closed the spool under this one.
         if self._clock() >= self._adopt_at or self.spool.has_left:
-            self._adopt_at = self._clock() + _ADOPT_EVERY_SECONDS
             self.spool.adopt()
+        if self._clock() >= self._adopt_at:
+            self._adopt_at = self._clock() + _ADOPT_EVERY_SECONDS
+            self.spool.tidy()
         self.spool.tend()
         if self._clock() >= self._sync_at:
             self._sync_at = self._clock() + _SYNC_EVERY_SECONDS

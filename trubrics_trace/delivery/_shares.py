@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -20,6 +22,8 @@ from ._totals import Totals, compact, read_totals, remember
 
 MOST_SHARES = 64  # to hold at a time: the app needs open files, too
 
+_MOST_LOOKS = 16  # at shares of the dead, while a call of the app waits
+
 # Is told of records that were let go of: why, and how many.
 OnDrop = Callable[[str, int], None]
 
@@ -30,8 +34,14 @@ class Shares:
     Not thread-safe: the spool that holds it has the lock.
     """
 
-    def __init__(self, directory: Path | None, limits: Limits, on_drop: OnDrop) -> None:
-        self.directory = directory
+    def __init__(
+        self,
+        directory: Path | Callable[[], Path | None] | None,
+        limits: Limits,
+        on_drop: OnDrop,
+    ) -> None:
+        self._find = directory if callable(directory) else lambda: directory
+        self.directory = self._find()
         self.limits = limits
         self._on_drop = on_drop
         self._own: Owned | None = None
@@ -44,16 +54,26 @@ class Shares:
             OSError: The disk refuses, or there is no directory.
         """
         if self._own is None:
-            if self.directory is None:
-                message = "no private directory can be made"
-                raise OSError(message)
-            self._own = new_owner(self.directory)
-        segments = self._own.segments
+            self._begin()
+        own = self._own
+        if own is None:
+            message = "no private directory can be made"
+            raise OSError(message)
+        segments = own.segments
         if not segments or segments[-1].size + len(line) > self.limits.segment_bytes:
-            self._make_room(self._own, max(len(line), self.limits.segment_bytes))
-            self._own.new_segment()
+            self._make_room(own, max(len(line), self.limits.segment_bytes))
+            own.new_segment()
         segments[-1].append(line)
         return segments[-1]
+
+    def _begin(self) -> None:
+        self.directory = self.directory or self._find()
+        if self.directory is not None:
+            own = new_owner(self.directory)
+            if self._own is None:
+                self._own = own
+            else:  # a signal handler has recorded in between
+                own.release()
 
     def catch_up(self) -> None:
         """Take note of what stands in our own files, as far as they can be read."""
@@ -105,14 +125,18 @@ class Shares:
     def drop_gone(self) -> None:
         """Give up what was deleted under us, and found no other place."""
         for owned in self.all():
-            while owned.segments and owned.segments[0].is_gone:
-                self._on_drop("spool_deleted", _let_go(owned, "spool_deleted"))
+            for segment in tuple(owned.segments):
+                if segment.is_gone:
+                    owned.segments.remove(segment)
+                    owned.segments.appendleft(segment)
+                    self._on_drop("spool_deleted", _let_go(owned, "spool_deleted"))
 
     def sync(self) -> None:
         """Have the newest lines kept also where the machine loses its power."""
         own = self._own
         with contextlib.suppress(OSError, IndexError):  # it is let go of meanwhile
             if own is not None:
+                os.utime(own.lock_path)  # who sweeps old files is to see that it lives
                 own.segments[-1].sync()
 
     def sweep(self) -> None:
@@ -125,12 +149,19 @@ class Shares:
                 self._adopted.remove(owned)
                 owned.release()
 
-    def close(self) -> None:
-        """Let go of every file; what is settled is deleted."""
-        for owned in self.all():
+    def let_go(self) -> list[Owned]:
+        """Answer for nothing any more; return what is to be closed.
+
+        A signal handler that records meanwhile begins a share of its own.
+        """
+        closing, self._own, self._adopted = self.all(), None, []
+        return closing
+
+    def close(self, closing: list[Owned] | None = None) -> None:
+        """Let go of these files, by default all; what is settled is deleted."""
+        for owned in self.let_go() if closing is None else closing:
             self._retire_settled(owned, all_of_them=True)
             owned.release()
-        self._own, self._adopted = None, []
 
     def held_names(self) -> set[str]:
         """Return the names of the owners whose shares we hold."""
@@ -149,7 +180,8 @@ class Shares:
             size -= delete_kept(path)
         for owned in self._adopted:
             size = self._shrink(owned, size, limit)
-        for owned in each_orphan(directory, self.held_names()):
+        orphaned = each_orphan(directory, self.held_names())
+        for owned in itertools.islice(orphaned, _MOST_LOOKS):
             while owned.segments and size > limit and _is_recovered(owned):
                 size -= owned.segments[0].size
                 _let_go(owned, "spool_full")
@@ -194,8 +226,10 @@ def expire(directory: Path, held: Collection[str], limits: Limits, now: float) -
     """Let go of what is too old, and of what was kept for long enough."""
     let_go = read_totals(directory).segments
     expire_kept(directory, let_go, now - limits.keep_delivered)
-    for owned in each_orphan(directory, held):
-        while _is_too_old(owned, now - limits.max_age) and _is_recovered(owned):
+    oldest = now - limits.max_age
+    # A look first: to lock and open each of thousands takes seconds.
+    for owned in each_orphan(directory, held) if _has_older(directory, oldest) else ():
+        while _is_too_old(owned, oldest) and _is_recovered(owned):
             _let_go(owned, "expired")
     with contextlib.suppress(OSError):  # a full disk: another time
         compact(directory)
@@ -208,6 +242,18 @@ def each_orphan(directory: Path, held: Collection[str]) -> Iterator[Owned]:
             yield owned
         finally:
             owned.release()
+
+
+def _has_older(directory: Path, oldest: float) -> bool:
+    with os.scandir(directory) as files:
+        for file in files:
+            with contextlib.suppress(OSError):  # delivered meanwhile, and deleted
+                if (
+                    file.name.endswith((".jsonl", ".lock"))
+                    and file.stat().st_mtime < oldest
+                ):
+                    return True
+    return False
 
 
 def _is_too_old(owned: Owned, oldest: float) -> bool:

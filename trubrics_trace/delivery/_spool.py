@@ -15,6 +15,7 @@ A directory of one destination holds `OWNER.lock`, `OWNER.NUMBER.jsonl` with its
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -41,27 +42,26 @@ _MOST_LATE = 10_000
 class Spool:
     """One destination's records, as far as this process answers for them.
 
-    Safe under threads. A forked child forgets its parent's, and makes its own.
-    `directory` None means that no place on disk would do.
+    Safe under threads. A forked child forgets its parent's, and makes its own. Where a
+    function finds the directory, it is asked again as long as no place on disk will do.
     """
 
     def __init__(
         self,
-        directory: Path | None,
+        directory: Path | Callable[[], Path | None] | None,
         limits: Limits,
         *,
         place: str = "",
         clock: Callable[[], float] = _clock.monotonic,
         wall: Callable[[], float] = _clock.steady_seconds,
     ) -> None:
-        self.directory = directory
         self._clock = clock
         self._wall = wall
         self._lock = threading.RLock()  # a signal handler may come between, and record
         self._contents = Contents(directory, limits, self._drop)
         self._late: deque[bytes] = deque()  # put while the disk held the lock
         self._tally = Tally()
-        self._tidings = Tidings(str(directory or place))
+        self._tidings = Tidings(str(self.directory or place))
         self._patience = Patience(clock)
         self._tend_at = 0.0
         self._lent: int | None = None  # how many are on their way; None: no lease is out
@@ -73,6 +73,11 @@ class Spool:
     def shares(self) -> Shares:
         """What stands on disk, and its limits."""
         return self._contents.shares
+
+    @property
+    def directory(self) -> Path | None:
+        """Where it lies; None while no place on disk will do."""
+        return self.shares.directory
 
     def put(self, line: bytes) -> None:
         """Keep one record: on return it survives the process, or is counted."""
@@ -101,7 +106,7 @@ class Spool:
             self._catch_up()
             entries = None
             if self._lent is None:
-                entries = list(self._contents.oldest(count, max_bytes))
+                entries = self._contents.lend(count, max_bytes)
                 self._lent = len(entries)
         try:
             yield entries
@@ -109,6 +114,7 @@ class Spool:
             if entries is not None:
                 with self._lock:
                     self._lent = None
+                    self._contents.take_back()
                     if self._is_closing:
                         self._close()
 
@@ -144,7 +150,6 @@ class Spool:
             self.shares.expire(self._wall())
             self.shares.sweep()
         self._tidings.say()
-        self.tidy()
         return adopted
 
     def tidy(self) -> None:
@@ -219,15 +224,28 @@ class Spool:
             for owned in self.shares.all()[-1:]:
                 owned.say(**said)
 
-    def close(self) -> None:
+    def close(self, timeout: float = math.inf) -> None:
         """Let go of every file, once what is lent was given back.
 
-        A later `put` opens new ones, and a later `adopt` finds what was left.
+        First what is in memory goes to the disk, as far as it does in so many seconds. A
+        later `put` opens new files, and a later `adopt` finds what was left.
         """
+        deadline = self._clock() + timeout
         with self._lock:
             self._catch_up()
+            while self._contents.bring_back(lambda: self._clock() > deadline):
+                if self._clock() > deadline:
+                    break
             self._is_closing = True
             if self._lent is None:
+                self._close()
+
+    def revoke(self) -> None:
+        """Close also what is lent: who has it ends with the process."""
+        with self._lock:
+            if self._is_closing:
+                self._contents.take_back()
+                self._contents.bring_back(lambda: False)
                 self._close()
 
     # What follows is called with the lock held.
@@ -281,8 +299,6 @@ class Spool:
 
     def _tend(self, now: float) -> int:
         self._tend_at = now + _TEND_SECONDS
-        if self._lent is not None:
-            return 0
         return self._contents.bring_back(lambda: self._clock() - now > MOST_SECONDS)
 
     def _close(self) -> None:

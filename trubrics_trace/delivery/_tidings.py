@@ -5,6 +5,7 @@ A logger has locks of its own, and an app's handler may record in turn.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 
@@ -57,12 +58,13 @@ class Tidings:
         Raises:
             TelemetryError: Strict mode is on.
         """
-        while self._waiting:
-            try:
-                say = self._waiting.popleft()
-            except IndexError:  # another thread says it
-                return
+        while (say := self._next()) is not None:
             say()
+
+    def _next(self) -> Callable[[], None] | None:
+        with contextlib.suppress(IndexError):  # not asked first: another may take the last
+            return self._waiting.popleft()
+        return None
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
