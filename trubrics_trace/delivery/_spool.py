@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ from ._tidings import Tidings
 
 _TEND_SECONDS = 1.0
 _MOST_LATE = 10_000
+_MOST_CAUGHT_UP = 100  # by one call of the app: a part of a millisecond
 
 
 class Spool:
@@ -81,11 +83,13 @@ class Spool:
 
     def put(self, line: bytes) -> None:
         """Keep one record: on return it survives the process, or is counted."""
-        now = self._clock()
-        if self._lock.acquire(timeout=0 if self._patience.is_out(now) else MOST_SECONDS):
+        patience = 0.0 if self._patience.is_out(self._clock()) else MOST_SECONDS
+        if len(self._late) >= _MOST_LATE:
+            patience = MOST_SECONDS
+        if self._lock.acquire(timeout=patience):
             try:
-                self._catch_up()
-                self._put(line, now)
+                self._catch_up(_MOST_CAUGHT_UP)
+                self._put(line)
             finally:
                 self._lock.release()
             if self._tidings:
@@ -165,8 +169,8 @@ class Spool:
         """Bring to the disk what is in memory, however slow the disk is."""
         with self._lock:
             self._catch_up()
-            began = self._clock()
-            if self._tend(began) and self._patience.lost_since(began) is None:
+            began, worked = self._clock(), time.process_time()
+            if self._tend(began) and self._patience.lost_since(began, worked) is None:
                 self._patience.begin_again()
 
     def sync(self) -> None:
@@ -250,8 +254,9 @@ class Spool:
 
     # What follows is called with the lock held.
 
-    def _put(self, line: bytes, now: float) -> None:
+    def _put(self, line: bytes) -> None:
         recounts, self._is_counted, self._is_closing = self._recounts, False, False
+        now, worked = self._clock(), time.process_time()
         is_slow = self._patience.is_out(now)
         if now >= self._tend_at and not is_slow:
             self._tend(now)
@@ -265,20 +270,21 @@ class Spool:
                 ledger.note("in_memory")
                 self._tidings.refused(error)
                 self._contents.keep_in_memory(line)
-            if (took := self._patience.lost_since(now)) is not None:
+            if (took := self._patience.lost_since(now, worked)) is not None:
                 self._tidings.slow(took)
         self._tally.accept()
         if recounts != self._recounts:  # a signal handler has recorded in between
             self._recount()
         self._is_counted = True
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, most: float = math.inf) -> None:
         """Take what came while the lock was held, or in an interrupted put."""
         if not self._is_counted:
             self._recount()
-        while self._late:
-            self._contents.keep_in_memory(self._late.popleft())
-            self._tally.accept()
+        taken = 0
+        while self._late and taken < most:
+            self._put(self._late.popleft())
+            taken += 1
 
     def _recount(self) -> None:
         self._recounts += 1
