@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,12 +14,14 @@ from trubrics import Trubrics
 
 from tests.delivery.servers import unused_url
 from trubrics_trace import (
+    EventRecord,
     Record,
     Settings,
     _runtime,
     aflush,
     configure,
     errors,
+    flush,
     stats,
     track_event,
 )
@@ -180,3 +183,64 @@ def test_aflush_waits(trubrics_server: IngestionServer) -> None:
 
     assert (False, True) == asyncio.run(flush())
     assert 1 == len(trubrics_server.events)
+
+
+@pytest.mark.parametrize("way", ["before_send", "logging"])
+def test_record_for_each_record(way: str) -> None:
+    """What is told records again, each time: the call returns, and that is counted."""
+    made: list[str] = []
+
+    def record_again() -> None:
+        made.append("again")
+        if len(made) < 100:  # for ever, were it not for the bound
+            track_event("again", user_id="alice")
+
+    def before_send(record: Record) -> Record:
+        record_again()
+        return record
+
+    class Recording(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            record_again()
+
+    handler, log = Recording(), logging.getLogger("trubrics_trace")
+    if way == "before_send":
+        configure(before_send=before_send)
+    else:
+        log.addHandler(handler)
+    level = log.level
+    log.setLevel(logging.INFO)
+    try:
+        track_event("first", user_id="alice")
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+    assert {"inside_pipeline"} == stats().skipped.keys()
+    assert len(made) == stats().accepted - 1 + stats().skipped["inside_pipeline"]
+    assert len(made) < 100
+
+
+def test_flush_while_telling() -> None:
+    """What is told may flush: what waits for its turn is told after it, not in it."""
+    told: list[str] = []
+
+    def before_send(record: Record) -> Record:
+        assert isinstance(record, EventRecord)
+        told.append(record.event_name)
+        if record.event_name == "first":
+            track_event("second")
+            flush(0)
+            told.append("flushed")
+        return record
+
+    configure(before_send=before_send)
+    track_event("first")
+    assert (["first", "flushed", "second"], 2) == (told, stats().accepted)
+
+
+def test_aflush_in_strict_mode() -> None:
+    """An async flush raises what strict mode met where it is waited for."""
+    configure(api_key="key", host=unused_url(), strict=True)
+    track_event("first", user_id="alice")
+    with pytest.raises(errors.TelemetryError, match="not_delivered"):
+        asyncio.run(aflush(30.0))

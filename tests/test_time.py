@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ from trubrics_trace import (
     track_event,
     trubrics_scope,
 )
+from trubrics_trace._clock import steady_seconds
 from trubrics_trace._stats import FlushReport
 from trubrics_trace.testing import IngestionServer
 
@@ -176,3 +179,14 @@ def test_age_is_real(freeze: Freeze) -> None:
         age = stats().oldest_pending_seconds
     assert age is not None
     assert SLEEP_SECONDS <= age < 3600
+
+
+def test_clock_of_files(tmp_path: Path) -> None:
+    """The clock that tells the age of files is not frozen, and is never ahead of them."""
+    before = steady_seconds()
+    with freeze_time("2035-01-01"):
+        frozen = steady_seconds()
+    path = tmp_path / "file"
+    path.write_text("")
+    assert before <= frozen <= steady_seconds() <= time.clock_gettime(time.CLOCK_REALTIME)
+    assert frozen < path.stat().st_mtime + 1.0

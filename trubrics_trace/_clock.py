@@ -55,7 +55,8 @@ def _epoch() -> float:
     return _real_seconds() - monotonic()
 
 
-def _real_seconds() -> float:
-    if hasattr(time, "clock_gettime"):  # which nobody freezes
-        return time.clock_gettime(time.CLOCK_REALTIME)
-    return time.time()
+def _real_seconds_of_the_system() -> float:
+    return time.clock_gettime(time.CLOCK_REALTIME)
+
+
+_real_seconds = _real_seconds_of_the_system if hasattr(time, "clock_gettime") else time.time

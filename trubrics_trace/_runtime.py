@@ -170,6 +170,8 @@ async def aflush(timeout: float = 5.0) -> FlushReport:
     """Do what `flush` does, without blocking the event loop."""
     deadline = _clock.monotonic() + timeout
     _settle_notes()
+    if not deliveries.pending:
+        return _flush_until(0.0)
     over: Future[FlushReport] = Future()
     over.set_running_or_notify_cancel()  # who waits may be cancelled, the wait is not
 

@@ -130,12 +130,12 @@ def test_unreadable(tmp_path: Path) -> None:
 
 
 def test_locked_for_too_long(tmp_path: Path) -> None:
-    """Nobody waits longer than a second for a lock, and nothing is changed without it."""
+    """Nobody waits for a lock for ever, and nothing is changed without it."""
     path = set_all_aside(tmp_path, b"one\n")
     with path.open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(OSError, match="locked by another"):
-            take_aside(tmp_path, lambda aside: True)
+            take_aside(tmp_path, lambda aside: True, patience=0.05)
     assert [b"one\n"] == lines_in(tmp_path)
 
 
@@ -179,3 +179,23 @@ def test_full_disk(tmp_path: Path) -> None:
     said = output_of(program, tmp_path, PLACE=str(tmp_path)).splitlines()
     assert "wrote 5 of " in said[0]
     assert str([b"one\n", b"two\n", b"four\n"]) == said[1]
+
+
+def test_torn_line_swallows_nothing(tmp_path: Path) -> None:
+    """What follows a line whose writer was killed stands on a line of its own."""
+    path = set_all_aside(tmp_path, b"one\n", b"two\n")
+    path.write_bytes(path.read_bytes()[:-5])
+    assert set_aside(tmp_path, b"three\n", "no", MIB)
+    assert [b"one\n", b"three\n"] == lines_in(tmp_path)
+    assert set_aside(tmp_path, b"four\n", "no", MIB)
+    assert 4 == path.read_bytes().count(b"\n")
+
+
+def test_no_patience(tmp_path: Path) -> None:
+    """Who has no patience sets nothing aside while another rewrites the file."""
+    path = set_all_aside(tmp_path, b"one\n")
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert not set_aside(tmp_path, b"two\n", "no", MIB, patience=0.0)
+    assert set_aside(tmp_path, b"two\n", "no", MIB, patience=0.0)
+    assert [b"one\n", b"two\n"] == lines_in(tmp_path)

@@ -20,7 +20,7 @@ from tests.delivery.test_ingestion import bodies_of
 from tests.delivery.test_sender import kill
 from trubrics_trace import aflush, configure, flush, shutdown, stats, track_event
 from trubrics_trace._configuration import settings_from
-from trubrics_trace._settings import LOCAL, Destination
+from trubrics_trace._settings import LOCAL, Destination, fingerprint
 from trubrics_trace._stats import Stats
 from trubrics_trace.delivery._census import take_census
 from trubrics_trace.delivery._delivery import Deliveries, Delivery, limits_of
@@ -454,3 +454,43 @@ def test_place_that_is_mended(tmp_path: Path) -> None:
     track()
     shutdown()
     assert [2] == [census.pending for census in take_census(tmp_path / "file" / "spool")]
+
+
+def test_records_of_a_destination_of_before(trubrics_server: IngestionServer) -> None:
+    """A flush is not complete while something waits for a destination of before."""
+    configure(api_key=KEY, host=unused_url())
+    track()
+    configure(api_key=KEY, host=trubrics_server.url)
+    track()
+    report = flush()
+    assert (False, 1, 1) == (report.complete, report.delivered, report.pending)
+
+
+def test_wait_of_a_refused_key(trubrics_server: IngestionServer) -> None:
+    """A refused key that was told to wait for longer than a minute waits so long."""
+    for said, least, most in (("7200", 3600.0, 7200.0), ("1", 30.0, 60.0)):
+        key = f"told to wait {said}"
+        trubrics_server.answer_next(403, {}, headers={"Retry-After": said})
+        configure(api_key=key, host=trubrics_server.url)
+        track()
+        wait_until(lambda: 403 in trubrics_server.requests)
+        [backoff] = [
+            backoff
+            for (_, secret), backoff in runtime_deliveries._backoffs.items()
+            if secret == fingerprint(key)
+        ]
+        wait_until(lambda: backoff.failures)  # noqa: B023
+        assert least < backoff.seconds_left <= most
+
+
+def test_aflush_beside_a_stranded_backlog(
+    trubrics_server: IngestionServer, tmp_path: Path
+) -> None:
+    """A flush looks at nobody else's files: what cannot be read there is in no way."""
+    stranded = tmp_path / "spool" / "another" / "00000000000000000001-1-aa.000001.jsonl"
+    assert make_private(stranded.parent)
+    os.mkfifo(stranded)  # who opened it to read would wait for ever
+    configure(api_key=KEY, host=trubrics_server.url)
+    track()
+    assert asyncio.run(aflush()).complete
+    assert flush().complete

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -10,6 +11,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +22,7 @@ from trubrics_trace.delivery._http import (
     Answer,
     Connection,
     NoAnswerError,
+    _read,
     _seconds_of,
 )
 
@@ -274,3 +277,16 @@ def test_host_that_is_none(connection: Connection, url: str) -> None:
     """A host that no name can be is one that does not answer."""
     with pytest.raises(NoAnswerError):
         connection.request("POST", url, body=[])
+
+
+@pytest.mark.parametrize("length", ["3", "", "no number", "2"])
+def test_cut_before_its_length(length: str) -> None:
+    """What is shorter than it says is broken, also where urllib3 does not tell."""
+    response = requests.Response()
+    response.raw = io.BytesIO(b"{}")
+    response.headers["Content-Length"] = length
+    if length == "3":
+        with pytest.raises(requests.ConnectionError, match="cut"):
+            _read(response)
+    else:
+        assert b"{}" == _read(response)

@@ -307,3 +307,15 @@ def test_entry_of_another_segment(path: Path) -> None:
     assert [Entry(segment, 0, b"one\n"), Entry(segment, 4, b"two\n")] == list(
         segment.unsettled()
     )[:2]
+
+
+def test_line_of_a_signal_s_handler(path: Path) -> None:
+    """A line that came between is found by the next one, and counted."""
+    segment, other = segment_with(path), Segment(path)
+    other.recover()
+    other.append(b"between\n")
+    segment.append(b"last\n")
+    assert [*LINES, b"between\n", b"last\n"] == waiting(segment)
+    assert len(LINES) + 2 == segment.stored
+    other.close()
+    segment.close()

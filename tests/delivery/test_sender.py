@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -684,3 +685,39 @@ def test_batch_that_filled_meanwhile(spool: Spool, sender_of: MakeSender) -> Non
         spool.put(line(number))
     transport.gate.set()
     wait_until(lambda: transport.sent == ["0", "1", "2", "3"])
+
+
+def test_more_to_adopt_than_at_once(
+    spool: Spool, sender_of: MakeSender, tmp_path: Path
+) -> None:
+    """What many dead processes left is sent by one flush, without an interval."""
+    for number in range(150):
+        other = spool_in(tmp_path / "destination")
+        other.put(line(number))
+        die(other)
+    transport = Transport()
+    assert 64 == spool.adopt()
+    assert flushed(sender_of(transport)).complete
+    assert 150 == len(set(transport.sent))
+
+
+def test_start_in_the_middle_of_a_start(spool: Spool, sender_of: MakeSender) -> None:
+    """A signal's handler may flush in the middle of a start: one thread comes of it."""
+    at = calls = 0
+    while calls >= at:
+        at, calls = at + 1, 0
+        sender = sender_of(Transport())
+
+        def come_between(frame: object, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+            if event in ("call", "c_call") and calls == at:  # noqa: B023
+                sender.hurry()  # noqa: B023
+
+        before = threading.active_count()
+        sys.setprofile(come_between)
+        sender.start()
+        sys.setprofile(None)
+        assert (True, before + 1) == (sender.is_running, threading.active_count())
+        sender.stop(30.0)
+    assert at > 10

@@ -380,3 +380,32 @@ def test_full_disk_is_made_free(directory: Path, tmp_path: Path) -> None:
         print([path == third.path for path in directory.glob("*.jsonl")])
         """
     assert "[True]" == output_of(program, tmp_path, PLACE=str(directory))
+
+
+def test_cap_looks_at_few(directory: Path, shares: Watched) -> None:
+    """One record makes no more room than of sixteen that the dead left: the app waits."""
+    for _ in range(20):
+        leave(directory)
+    shares.limits = Limits(4 * SIZE)
+    fill(shares, 1)
+    assert 4 == len(orphaned(directory))
+    fill(shares, 1)
+    assert 2 == len(orphaned(directory))  # of which there is room enough
+
+
+def test_record_while_the_first_finds_its_place(directory: Path) -> None:
+    """A signal's handler that records while a share is begun leaves one share, not two."""
+    finds = 0
+
+    def find() -> Path | None:
+        nonlocal finds
+        finds += 1
+        if finds == 2:
+            begun.append(line("between"))
+        return directory if finds > 1 else None
+
+    begun = Shares(find, Limits(MIB), lambda reason, count: None)
+    begun.append(line("first"))
+    assert [line("between"), line("first")] == lines(begun.unsettled())
+    assert 1 == len(list(directory.glob("*.lock")))
+    begun.close()

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -923,3 +924,64 @@ def test_threads(directory: Path) -> None:  # noqa: C901 - three kinds of thread
     assert (1000, 0, []) == (now.accepted, now.pending, faults)
     spool.close()
     wait_until(lambda: [directory / "settled.log"] == list(directory.iterdir()))
+
+
+def test_put_in_the_middle_of_a_close(directory: Path) -> None:
+    """A record that a signal's handler makes in a close is kept, and counted once."""
+    at = calls = 0
+    while calls >= at:
+        at, calls = at + 1, 0
+        spool = filled(spool_in(directory / str(at)), 1)
+
+        def come_between(frame: object, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+            if event in ("call", "c_call") and calls == at:  # noqa: B023
+                spool.put(line("between"))  # noqa: B023
+
+        sys.setprofile(come_between)
+        spool.close()
+        sys.setprofile(None)
+        made = 1 + (calls >= at)
+        now = spool.stats()
+        assert (made, made, 0) == (now.accepted, now.pending, now.adopted)
+        spool.adopt()
+        assert ["0", "between"][:made] == sorted(leased(spool))
+        assert spool.stats().is_balanced
+        spool.close()
+    assert at > 20
+
+
+def test_close_on_a_slow_disk(nowhere: Path) -> None:
+    """What does not reach a slow disk in the time of a close stays in memory, counted."""
+    clock = Clock()
+    spool = filled(Spool(nowhere, Limits(MIB), clock=lambda: clock() + clock.asked), 9)
+    nowhere.parent.unlink()
+    spool.close(3.0)
+    on_disk = sum(path.read_bytes().count(b"\n") for path in nowhere.glob("*.jsonl"))
+    assert 0 < on_disk < 9
+    now = spool.stats()
+    assert (9, True) == (now.pending, now.is_balanced)
+    spool.close()
+    assert 9 == spool_in(nowhere).adopt()
+
+
+def test_revoked(nowhere: Path) -> None:
+    """At exit also what is lent from memory goes to the disk, for the next process."""
+    spool = filled(spool_in(nowhere), 3)
+    nowhere.parent.unlink()
+    with spool.lease(2, 2**30):
+        spool.close()
+        assert 1 == sum(path.read_bytes().count(b"\n") for path in nowhere.glob("*.jsonl"))
+        spool.revoke()
+        other = spool_in(nowhere)
+        assert (3, ["2", "0", "1"]) == (other.adopt(), leased(other))
+
+
+def test_revoked_without_a_close(directory: Path) -> None:
+    """What nobody closes is not let go of: a record has come since."""
+    spool = filled(spool_in(directory), 1)
+    with spool.lease(1, 2**30):
+        spool.revoke()
+        assert 0 == spool_in(directory).adopt()
+    assert ["0"] == leased(spool)

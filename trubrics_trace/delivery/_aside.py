@@ -108,7 +108,9 @@ def read_aside(directory: Path) -> list[Aside]:
     return [aside for line in content.split(b"\n") if (aside := Aside.from_bytes(line))]
 
 
-def take_aside(directory: Path, take: Callable[[Aside], bool]) -> None:
+def take_aside(
+    directory: Path, take: Callable[[Aside], bool], *, patience: float = _LOCK_SECONDS
+) -> None:
     """Offer each to `take`, and keep those that it does not take.
 
     Raises:
@@ -117,7 +119,7 @@ def take_aside(directory: Path, take: Callable[[Aside], bool]) -> None:
     path = directory / _NAME
     if not path.exists():
         return
-    with _locked(directory):
+    with _locked(directory, patience=patience):
         kept = [aside for aside in read_aside(directory) if not take(aside)]
         if not kept:
             path.unlink()

@@ -86,10 +86,11 @@ class Segment:
         """
         size, stored = self._extent
         _files.append_whole(self._file, line, size)
-        if os.fstat(self._file).st_size == size + len(line):
-            self._extent = size + len(line), stored + 1
-        else:
-            self.catch_up()
+        with contextlib.suppress(OSError):  # closed meanwhile by a signal handler
+            if os.fstat(self._file).st_size == size + len(line):
+                self._extent = size + len(line), stored + 1
+            else:
+                self.catch_up()
 
     def note_time(self, now: float) -> None:
         """Remember, to the second, when the line was put that was appended last."""

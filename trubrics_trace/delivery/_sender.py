@@ -34,7 +34,7 @@ _MAX_BATCH_BYTES = 1_000_000  # nginx's default limit of a body is 1 MiB
 _LEAST_BATCH_BYTES = 65_536
 _ADOPT_EVERY_SECONDS = 30.0
 _SYNC_EVERY_SECONDS = 5.0
-_LEASE_POLL_SECONDS = 0.05  # while another sender has a batch on its way
+_POLL_SECONDS = 0.05  # while another has a batch on its way, or there is more to adopt
 _MAX_WAIT_SECONDS = 3600.0  # what a lock can wait for is bounded; the thread looks again
 
 
@@ -186,11 +186,9 @@ class Sender:
     def _wait(self) -> None:
         """Wait for a whole batch, a flush or the interval; in a backoff, its end."""
         wait = self._backoff.seconds_left if self.is_failing else self._flush_interval
-        if self.spool.is_leased:
-            wait = _LEASE_POLL_SECONDS
-        elif not self.is_failing and (
-            self.spool.has_left or (self._is_full and not self._has_found_nothing)
-        ):
+        if self.spool.is_leased or (self.spool.has_left and not self.is_failing):
+            wait = _POLL_SECONDS
+        elif self._is_full and not (self.is_failing or self._has_found_nothing):
             return
         with contextlib.suppress(Empty):
             self._wakes.get(timeout=min(wait, _MAX_WAIT_SECONDS))

@@ -63,7 +63,12 @@ class Shares:
         if not segments or segments[-1].size + len(line) > self.limits.segment_bytes:
             self._make_room(own, max(len(line), self.limits.segment_bytes))
             own.new_segment()
-        segments[-1].append(line)
+        try:
+            segments[-1].append(line)
+        except OSError:
+            if own is self._own:
+                raise
+            return self.append(line)  # a signal handler has shut us down in between
         return segments[-1]
 
     def _begin(self) -> None:

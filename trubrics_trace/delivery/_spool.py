@@ -60,6 +60,7 @@ class Spool:
         self._clock = clock
         self._wall = wall
         self._lock = threading.RLock()  # a signal handler may come between, and record
+        self._adopting = threading.Lock()
         self._contents = Contents(directory, limits, self._drop)
         self._late: deque[bytes] = deque()  # put while the disk held the lock
         self._tally = Tally()
@@ -83,10 +84,8 @@ class Spool:
 
     def put(self, line: bytes) -> None:
         """Keep one record: on return it survives the process, or is counted."""
-        patience = 0.0 if self._patience.is_out(self._clock()) else MOST_SECONDS
-        if len(self._late) >= _MOST_LATE:
-            patience = MOST_SECONDS
-        if self._lock.acquire(timeout=patience):
+        is_hurried = self._patience.is_out(self._clock()) and len(self._late) < _MOST_LATE
+        if self._lock.acquire(timeout=0.0 if is_hurried else MOST_SECONDS):
             try:
                 self._catch_up(_MOST_CAUGHT_UP)
                 self._put(line)
@@ -141,6 +140,14 @@ class Spool:
         Returns:
             How many records, less those that others took over from us since a `close`.
         """
+        if not self._adopting.acquire(blocking=False):  # what another finds is not gone
+            return 0
+        try:
+            return self._adopt()
+        finally:
+            self._adopting.release()
+
+    def _adopt(self) -> int:
         closes, held = self._closes, self._held_names()
         room = MOST_SHARES - len(held)
         found = take_over(self.directory, held, room)
