@@ -985,3 +985,14 @@ def test_revoked_without_a_close(directory: Path) -> None:
         spool.revoke()
         assert 0 == spool_in(directory).adopt()
     assert ["0"] == leased(spool)
+
+
+def test_first_record_beside_a_full_spool(directory: Path) -> None:
+    """A process that begins drops nothing that still fits: it may be about to send it."""
+    dead = filled(Spool(directory, Limits(MIB)), 9 * MIB // (10 * SIZE))
+    die(dead)
+    spool = Spool(directory, Limits(MIB))
+    spool.put(line("first"))
+    assert 9 * MIB // (10 * SIZE) == spool.adopt()
+    [census] = take_census(directory.parent)
+    assert ({}, spool.pending) == (census.dropped, census.pending)

@@ -61,7 +61,9 @@ class Shares:
             raise OSError(message)
         segments = own.segments
         if not segments or segments[-1].size + len(line) > self.limits.segment_bytes:
-            self._make_room(own, max(len(line), self.limits.segment_bytes))
+            # A process's first: what it adopts it may be about to deliver.
+            wanted = self.limits.segment_bytes if own.made else 0
+            self._make_room(own, max(len(line), wanted))
             own.new_segment()
         try:
             segments[-1].append(line)
