@@ -408,6 +408,7 @@ def test_disk_that_holds_the_lock(directory: Path) -> None:
     with locked(spool):
         spool.put(line("late"))
         assert (1, 2, 2) == (noticed("slow_disk"), spool.pending, spool.waiting)
+        assert spool.wants_tending
     now = spool.stats()
     assert (2, 2, True) == (now.accepted, now.pending, now.bytes_on_disk > SIZE)
     assert ["0", "late"] == leased(spool)

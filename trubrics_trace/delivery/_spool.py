@@ -107,9 +107,8 @@ class Spool:
         """
         with self._lock:
             self._catch_up()
-            entries = None
-            if self._lent is None:
-                entries = self._contents.lend(count, max_bytes)
+            entries = self._contents.lend(count, max_bytes) if self._lent is None else None
+            if entries is not None:
                 self._lent = len(entries)
         try:
             yield entries
@@ -202,7 +201,8 @@ class Spool:
     @property
     def wants_tending(self) -> bool:
         """Whether records wait in memory for somebody with more patience."""
-        return self._contents.is_in_memory and self._patience.is_out(self._clock())
+        is_slow = self._patience.is_out(self._clock())
+        return bool(self._late or (is_slow and self._contents.is_in_memory))
 
     @property
     def has_left(self) -> bool:
