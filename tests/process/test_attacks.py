@@ -47,7 +47,7 @@ def test_handler_in_the_first_record(tmp_path: Path, what: str) -> None:
         signal.signal(signal.SIGTERM, lambda *_: settle(0))
         at = calls = made = 0
         while calls >= at:
-            at, calls = at + 3, 0
+            at, calls = at + 3 + at // 8, 0  # few, where a slow machine makes many calls
             sys.setprofile(come_between)
             track_event(f"event {made}", user_id="alice")
             sys.setprofile(None)
@@ -57,7 +57,7 @@ def test_handler_in_the_first_record(tmp_path: Path, what: str) -> None:
         """
     where = destination(unused_url())
     made = int(output_of(program, tmp_path, WHAT=what, **where))
-    assert made > 50
+    assert made > 20
     assert {f"event {number}" for number in range(made)} == names_in(tmp_path)
 
 

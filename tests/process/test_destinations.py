@@ -139,7 +139,8 @@ def test_keys_that_change_under_load(server: FaultyServer, tmp_path: Path) -> No
     for key in KEYS:
         use(key)
         track_event("unnamed", user_id="alice")
-        assert flush(PATIENCE_SECONDS)
+        report = flush(PATIENCE_SECONDS)
+    assert report  # the first is incomplete where something waits for the second key
     assert {(A, A), (B, B)} == arrived(server).keys()
     assert stats().accepted == len(server.record_ids) == len(server.events)
     assert stats().is_balanced
