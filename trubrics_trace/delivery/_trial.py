@@ -8,7 +8,8 @@ is found by plain halves: of many guilty ones each would take a search of its ow
 
 A refusal for size says nothing of any record but that they are too many: both halves are
 tried, and only a record that is refused by itself is guilty. A refusal that may be meant
-for the sender itself (400) convicts nobody until the same destination accepts another.
+for the sender itself (400) convicts nobody until the same destination accepts another, and
+refuses the suspect once more.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Trial(Generic[_T]):
         self._condemn = condemn
         self._is_anybody_accepted = False
         self._has_searched = False
-        self._suspects: list[tuple[_T, str]] = []
+        self._suspects: list[tuple[_T, Rejected]] = []
 
     @property
     def is_undecided(self) -> bool:
@@ -85,9 +86,10 @@ class Trial(Generic[_T]):
                 suspects, refusal = suspects[:half], outcome
             else:
                 return False
-        self._suspects.append((suspects[0], refusal.why))
+        self._suspects.append((suspects[0], refusal))
         if refusal.is_certain or self._is_anybody_accepted:
-            self._convict()
+            if self._convict() is not None:
+                return False
         elif len(self._suspects) == _MOST_SUSPECTS:
             # Two that stand first must not be in the way of all: one more is asked about.
             last, untried = untried[-1:], untried[:-1]
@@ -99,11 +101,19 @@ class Trial(Generic[_T]):
         outcome = self._ask(batch)
         if isinstance(outcome, Delivered):
             self._is_anybody_accepted = True
-            self._convict()
-        elif not isinstance(outcome, Rejected):
+            return self._convict() or outcome
+        if not isinstance(outcome, Rejected):
             self._suspects.clear()  # another time
         return outcome
 
-    def _convict(self) -> None:
+    def _convict(self) -> Outcome | None:
+        """Condemn the suspects, asked once more where the server may have changed."""
         while self._suspects:
-            self._condemn(*self._suspects.pop(0))
+            suspect, refusal = self._suspects.pop(0)
+            outcome = refusal if refusal.is_certain else self._ask([suspect])
+            if isinstance(outcome, Rejected):
+                self._condemn(suspect, refusal.why)
+            elif not isinstance(outcome, Delivered):
+                self._suspects.clear()  # another time
+                return outcome
+        return None
