@@ -117,10 +117,11 @@ def test_released(owned: Owned) -> None:
 
 
 def test_gone_owner(owned: Owned) -> None:
-    """An owner says when its files were deleted under it, with segments and without."""
+    """An owner says when a file was deleted or moved under it: its lock, its segment."""
     assert not owned.is_gone
-    owned.lock_path.unlink()
+    elsewhere = owned.lock_path.rename(owned.lock_path.with_name("elsewhere"))
     assert owned.is_gone
+    elsewhere.rename(owned.lock_path)
     segment = owned.new_segment()
     assert not owned.is_gone
     segment.path.unlink()

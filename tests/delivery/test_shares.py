@@ -145,16 +145,14 @@ def test_own_share_is_deleted(directory: Path, shares: Watched) -> None:
 
 
 def test_own_share_without_segments_is_deleted(directory: Path, shares: Watched) -> None:
-    """Where nothing but our lock was deleted the next line opens another share."""
+    """Where nothing but our lock was deleted the next line begins another share."""
     fill(shares, 1)
     shares.limits = Limits(64 * MIB, max_age=1.0)
     shares.expire(time.time() + LATER)
     shutil.rmtree(directory)
-    with pytest.raises(FileNotFoundError):
-        shares.append(line(1))
-    shares.set_gone_aside()
     shares.append(line(1))
     assert [line(1)] == lines(shares.unsettled())
+    assert 1 == len(list(directory.glob("*.lock")))
 
 
 def test_gone_is_not_set_aside_for_nothing(shares: Watched) -> None:

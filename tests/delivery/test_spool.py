@@ -730,6 +730,21 @@ def test_deleted_directory_is_made_anew(directory: Path) -> None:
     assert (2, ["1", "after"]) == (other.adopt(), leased(other))
 
 
+@pytest.mark.parametrize("how", ["deleted", "moved"])
+def test_next_segment_in_a_new_directory(directory: Path, how: str) -> None:
+    """Where another made the directory anew, a next segment has its lock beside it."""
+    spool = spool_in(directory, max_bytes=1500)
+    spool.put(line("first", prompt="x" * 300))
+    if how == "deleted":
+        shutil.rmtree(directory)
+    else:
+        directory.rename(directory.with_name("elsewhere"))
+    other = filled(spool_in(directory, max_bytes=1500), 1)
+    spool.put(line("next"))
+    assert (0, ["0"]) == (other.adopt(), leased(other))
+    assert ["first", "next"] == deliver(spool)
+
+
 def test_mark_follows_to_the_new_directory(directory: Path) -> None:
     """What waited at a mark is waited for also where its directory was deleted."""
     spool = filled(spool_in(directory), 2)

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from hypothesis import settings
+import pytest
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -403,7 +404,13 @@ class SpoolMachine(RuleBasedStateMachine):
         return found.get("destination", Census(label="destination"))
 
 
+@pytest.mark.timeout(420)  # found something, it is made small for up to five minutes
 class TestSpoolMachine(SpoolMachine.TestCase):  # type: ignore[misc,valid-type] # made at run time
     """Nothing is lost or counted twice, whatever happens, and in what order."""
 
-    settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+    settings = settings(
+        max_examples=100,
+        stateful_step_count=30,
+        deadline=None,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    )

@@ -73,9 +73,18 @@ def is_locked_by_us(file: int, path: Path) -> bool:
     """Lock the file; whether it is ours now, and still the one at that path."""
     try:
         _lock_at_once(file)
-        return os.path.samestat(os.fstat(file), path.stat())
+        return is_at(file, path)
     except OSError:
         return False
+
+
+def is_at(file: int, path: Path) -> bool:
+    """Whether the open file is the one at that path.
+
+    Raises:
+        OSError: Nothing is at that path, or it cannot be looked at.
+    """
+    return os.path.samestat(os.fstat(file), path.stat())
 
 
 def hold() -> None:

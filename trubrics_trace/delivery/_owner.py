@@ -59,10 +59,18 @@ class Owned:
 
     @property
     def is_gone(self) -> bool:
-        """Whether its files were deleted under us: another is to be begun."""
-        if self.segments:
-            return self.segments[-1].is_gone
-        return os.fstat(self.lock_file).st_nlink == 0
+        """Whether its files were deleted or moved, and another is to be begun.
+
+        A segment that is begun where its lock is not would be taken for a dead owner's.
+        """
+        if self.segments and self.segments[-1].is_gone:
+            return True
+        try:
+            return not _files.is_at(self.lock_file, self.lock_path)
+        except FileNotFoundError:
+            return True
+        except OSError:  # what cannot be looked at is not gone for that
+            return False
 
     def say(self, **said: Any) -> None:
         """Tell the command line something of the process that holds this."""

@@ -60,12 +60,15 @@ class Shares:
             message = "no private directory can be made"
             raise OSError(message)
         segments = own.segments
-        if not segments or segments[-1].size + len(line) > self.limits.segment_bytes:
-            # A process's first: what it adopts it may be about to deliver.
-            wanted = self.limits.segment_bytes if own.made else 0
-            self._make_room(own, max(len(line), wanted))
-            own.new_segment()
         try:
+            if not segments or segments[-1].size + len(line) > self.limits.segment_bytes:
+                if own.is_gone:
+                    self.set_gone_aside()
+                    return self.append(line)
+                # A process's first: what it adopts it may be about to deliver.
+                wanted = self.limits.segment_bytes if own.made else 0
+                self._make_room(own, max(len(line), wanted))
+                own.new_segment()
             segments[-1].append(line)
         except OSError:
             if own is self._own:
