@@ -317,6 +317,8 @@ class SpoolMachine(RuleBasedStateMachine):
         orphaned = self._orphans()
         places = held + orphaned
         assert len(places) == len(set(places)), sorted(places)
+        if self.is_away:
+            self.may_return |= self.settled & set(orphaned)
         assert not set(places) & self.settled - self.may_return
         assert set(places) <= self.waits | self.may_return
         gone = self.waits - set(places) - self.settled - self.excused
