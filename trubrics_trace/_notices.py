@@ -62,9 +62,14 @@ def place_of_caller() -> str:
         filename = frame.f_code.co_filename
         is_app = "site-packages" not in filename and not filename.startswith(_NOT_THE_APP)
         if is_app or frame.f_globals.get("__name__") == "__main__":
-            return f"{os.path.basename(filename)}:{frame.f_lineno}"
+            return place_of(frame)
         frame = frame.f_back
     return "unknown"
+
+
+def place_of(frame: FrameType) -> str:
+    """Return `file:line` of what a frame is at."""
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def place_of_error(error: BaseException) -> str:

@@ -10,9 +10,10 @@ entry put there; anywhere else there is nothing of ours to restore.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, Token
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from .._ledger import ledger
 from ._arguments import Identity, Metadata, Recipe, Tags, said
 from ._attributes import NOT_GIVEN, Attributes, NotGiven
 from ._scope import Scope
+from ._spanning import warn_of_yield
 
 _current: ContextVar[Scope | None] = ContextVar("trubrics_trace_scope", default=None)
 
@@ -198,6 +200,10 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
         self._opened: dict[int, Scope] = {}  # open entries; a dict's methods are atomic
 
     def __enter__(self) -> Scope:
+        return self._enter(sys._getframe(1))  # noqa: SLF001 - the block's own frame
+
+    def _enter(self, opening: FrameType) -> Scope:
+        warn_of_yield(opening)
         scope = open_scope(
             self._recipe.attributes(),
             fresh=self._fresh,
@@ -219,7 +225,7 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
             leave(scope)
 
     async def __aenter__(self) -> Scope:
-        return self.__enter__()
+        return self._enter(sys._getframe(1))  # noqa: SLF001 - the block's own frame
 
     async def __aexit__(
         self,
