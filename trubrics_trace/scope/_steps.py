@@ -76,15 +76,48 @@ def step_async_iterable(
 
 
 def step_awaitable(
-    body: Awaitable[_Return], scope: Scope | None
+    body: Awaitable[_Return],
+    scope: Scope | None,
+    leave_with: Callable[[_Return], _Return] | None = None,
 ) -> Coroutine[Any, Any, _Return]:
     """Return a coroutine that awaits `body` inside the scope, then closes it.
 
     One step from beginning to end: while it is suspended, so is its whole task.
+
+    Args:
+        leave_with: Takes what `body` returned and answers what is returned for it; closes
+            the scope, now or when that has no work to do any more.
     """
-    stepped = _one_step(body, scope, _Unbegun(scope, body))
+    stepped = _one_step(body, scope, leave_with, _Unbegun(scope, body))
     if isinstance(body, Coroutine):
         _name_after(stepped, body)
+    return stepped
+
+
+def step_call(
+    function: Callable[[], _Return], scope: Scope | None
+) -> Callable[[], _Return]:
+    """Return `function`, whose first call runs inside the scope and closes it.
+
+    What it returns is awaited inside, too, if it is a coroutine.
+    """
+    unbegun = _Unbegun(scope)
+
+    def stepped() -> Any:
+        unbegun.begin()
+        step = begin_step(scope, scope)
+        try:
+            returned = function()
+        except BaseException:
+            _close(scope)
+            raise
+        finally:
+            end_step(step, scope)
+        if isinstance(returned, CoroutineType):
+            return step_awaitable(returned, scope)
+        _close(scope)
+        return returned
+
     return stepped
 
 
@@ -155,15 +188,24 @@ async def _async_steps(
 
 
 async def _one_step(
-    body: Awaitable[_Return], scope: Scope | None, unbegun: _Unbegun
+    body: Awaitable[_Return],
+    scope: Scope | None,
+    leave_with: Callable[[_Return], _Return] | None,
+    unbegun: _Unbegun,
 ) -> _Return:
     unbegun.begin()
     step = begin_step(scope, scope)
     try:
-        return await body
-    finally:
+        returned = await body
+    except BaseException:
         end_step(step, scope)
         _close(scope)
+        raise
+    end_step(step, scope)
+    if leave_with is not None:
+        return leave_with(returned)
+    _close(scope)
+    return returned
 
 
 def _first_step(body: AsyncGenerator[_Yield, _Send], value: Any) -> Awaitable[_Yield]:

@@ -7,20 +7,27 @@ strings, files and LangChain's runnables are returned as they are.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any
+from typing import Any, TypeAlias
 
+from ..pipeline._guard import attempt
 from ..scope._scope import Scope
 from ..scope._steps import (
     step_async_generator,
     step_async_iterable,
     step_awaitable,
+    step_call,
     step_generator,
     step_iterable,
 )
 
 # What most functions return, and what is never work.
 _FINISHED = frozenset((type(None), bool, str, bytes, int, float, dict, list, tuple))
+
+# Where something keeps what it will iterate over: an object, and its attribute.
+_Place: TypeAlias = "tuple[Any, str] | None"
 
 
 def follow(returned: Any, scope: Scope) -> Any:
@@ -38,14 +45,10 @@ def follow(returned: Any, scope: Scope) -> Any:
     if hasattr(kind, "_asyncio_future_blocking"):  # as asyncio.isfuture has it
         returned.add_done_callback(lambda _: scope.close())
         return returned
-    name = _name_of_body(returned)
-    if name is None:
-        return None
-    body = _stepped_body(getattr(returned, name), scope)
-    if body is None:
-        return None
-    setattr(returned, name, body)
-    return returned
+    if hasattr(kind, "set_start") and "_ensure_started" in _own(returned):
+        return _started_inside(returned, scope)
+    place = _place_of_body(returned)
+    return returned if place is not None and _follow_body(*place, scope) else None
 
 
 def _stepped(work: Any, scope: Scope) -> Any:
@@ -55,24 +58,58 @@ def _stepped(work: Any, scope: Scope) -> Any:
     if issubclass(kind, AsyncGeneratorType):
         return step_async_generator(work, scope)
     if issubclass(kind, CoroutineType):
-        return step_awaitable(work, scope)
+        return step_awaitable(work, scope, functools.partial(_close_with, scope=scope))
     return None
 
 
-def _name_of_body(response: Any) -> str | None:
+def _close_with(returned: Any, scope: Scope) -> Any:
+    """Close the scope of a coroutine, or follow what that returned in turn."""
+    followed = attempt("follow_failed", follow, returned, scope)
+    if followed is None:
+        scope.close()
+        return returned
+    return followed
+
+
+def _place_of_body(response: Any) -> _Place:
     """Return where a response keeps its streamed body, if it has one.
 
     Looked up in the object itself and in its class: asking the object with `getattr`
     would wake whatever answers to any name.
     """
-    if "body_iterator" in getattr(response, "__dict__", ()):  # Starlette's
-        return "body_iterator"
-    kind = type(response)
+    kind, own = type(response), _own(response)
+    for name in ("body_iterator", "_graph_iter", "_graph_aiter"):
+        if name in own:  # Starlette's; those of LangGraph's `version="v3"`
+            return response, name
+    if "response" in own and not own.get("direct_passthrough"):  # no file, as it is
+        if hasattr(kind, "is_streamed"):  # Werkzeug's
+            return response, "response"
+        if "iter" in _own(own["response"]):  # Quart's
+            return own["response"], "iter"
+    if hasattr(kind, "to_asgi_response") and hasattr(kind, "iterator"):  # Litestar's
+        return response, "iterator"
     if getattr(kind, "streaming", False) is True and hasattr(kind, "streaming_content"):
         # Django's; a file that it serves is no work of the app's, and must stay a file.
         is_file = getattr(response, "file_to_stream", None) is not None
-        return None if is_file else "streaming_content"
+        return None if is_file else (response, "streaming_content")
     return None
+
+
+def _own(value: Any) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(value, "__dict__", {})
+    return found
+
+
+def _follow_body(owner: Any, name: str, scope: Scope) -> bool:
+    """Put a stepped body in the place of a streamed one, not of a whole one."""
+    body = getattr(owner, name)
+    stepped = _stepped_body(body, scope)
+    if stepped is None:
+        return False
+    setattr(owner, name, stepped)
+    if name == "response" and hasattr(body, "close"):
+        owner.call_on_close(body.close)  # else only what now stands there is closed
+    return True
 
 
 def _stepped_body(body: Any, scope: Scope) -> Any:
@@ -83,3 +120,14 @@ def _stepped_body(body: Any, scope: Scope) -> Any:
     if hasattr(body, "__aiter__"):
         return step_async_iterable(body, scope)
     return step_iterable(body, scope) if hasattr(body, "__next__") else None
+
+
+def _started_inside(stream: Any, scope: Scope) -> Any:
+    """Let a stream of LangChain's `version="v3"` begin inside the scope.
+
+    It makes one model call, on whose start everything else hangs
+    (langchain_core/language_models/chat_model_stream.py, `set_start`).
+    """
+    start: Callable[[], Any] = stream._ensure_started  # noqa: SLF001 - it has no getter
+    stream.set_start(step_call(start, scope))
+    return stream
