@@ -107,8 +107,10 @@ def _follow_body(owner: Any, name: str, scope: Scope) -> bool:
     if stepped is None:
         return False
     setattr(owner, name, stepped)
-    if name == "response" and hasattr(body, "close"):
-        owner.call_on_close(body.close)  # else only what now stands there is closed
+    if name == "response":  # closing what stands there now reaches no unread body
+        for close in (getattr(body, "close", None), scope.close):
+            if close is not None:
+                owner.call_on_close(close)
     return True
 
 
