@@ -317,6 +317,19 @@ class TestExecutors:
 
         assert "alice" == asyncio.run(main())
 
+    def test_as_the_default_of_a_loop(self) -> None:
+        """It is of the class that it carries for, which asyncio asks of its default."""
+
+        async def main() -> str | None:
+            loop = asyncio.get_running_loop()
+            carrying = carry_scope(ThreadPoolExecutor(1))
+            assert isinstance(carrying, ThreadPoolExecutor)
+            loop.set_default_executor(carrying)
+            with trubrics_scope(user_id="alice"):
+                return await loop.run_in_executor(None, user)
+
+        assert "alice" == asyncio.run(main())
+
     def test_shutdown(self) -> None:
         """It is left, shut down and asked like the executor that it carries for."""
         with ThreadPoolExecutor(1, thread_name_prefix="mine") as threads:

@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio
 import pytest
+import wrapt
 
 from trubrics_trace import Scope, configure, current_scope, trubrics_scope, trubrics_trace
 from trubrics_trace.errors import ConfigurationError, TelemetryError
@@ -806,6 +807,57 @@ class TestCoroutines:
         work.close()
         del work
         gc.collect()  # a complaint here would be an error
+
+    def test_wrong_arguments(self) -> None:
+        """Wrong arguments are an error where it is called, as without the decorator."""
+
+        @trubrics_trace(user_id=lambda question: question)
+        async def ask(question: str) -> str:
+            return question
+
+        call: Any = ask
+        with pytest.raises(TypeError, match="question"):
+            call()
+        with pytest.raises(TypeError, match="takes 1 positional"):
+            functools.partial(call, "a", "b")()
+
+    def test_reader_that_is_cancelled(self) -> None:
+        """Where the task ends while the user is looked up, nothing complains."""
+        looking_up = asyncio.Event()
+
+        async def look_up(question: str) -> str:
+            looking_up.set()
+            await asyncio.Event().wait()
+            return question
+
+        @trubrics_trace(user_id=look_up)
+        async def ask(question: str) -> str:
+            return question
+
+        async def main() -> bool:
+            task = asyncio.create_task(ask("?"))
+            await looking_up.wait()
+            task.cancel()
+            await asyncio.wait([task])
+            return task.cancelled()
+
+        assert asyncio.run(main())
+        gc.collect()  # a complaint here would be an error
+
+    def test_called_by_another_wrapper(self) -> None:
+        """What another decorator does before its coroutine is made is inside the scope."""
+        seen: list[str | None] = []
+
+        def prelude(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+            seen.append(user())
+            return wrapped(*args, **kwargs)
+
+        async def ask() -> str | None:
+            return user()
+
+        traced = alice(wrapt.FunctionWrapper(ask, prelude))
+        assert "alice" == asyncio.run(traced())
+        assert ["alice"] == seen
 
     def test_tasks_inherit_the_scope(self) -> None:
         """A task begun inside has the scope; after the scope has closed it has none."""

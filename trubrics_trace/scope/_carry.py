@@ -144,6 +144,11 @@ class _CarryingExecutor(Executor):
     ) -> None:
         self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
 
+    # asyncio wants a ThreadPoolExecutor for its default.
+    @property  # type: ignore[misc] # typeshed lets it be assigned, too
+    def __class__(self) -> Any:
+        return type(self._executor)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._executor, name)
 

@@ -39,7 +39,7 @@ def step_generator(
 ) -> Generator[_Yield, _Send, _Return]:
     """Return a generator that is `body`, each step taken inside the scope."""
     has_begun = inspect.getgeneratorstate(body) != inspect.GEN_CREATED
-    stepped = _steps(body, scope, is_told=has_begun, unbegun=_Unbegun(scope))
+    stepped = _steps(body, scope, is_told=has_begun, unbegun=Unbegun(scope))
     if has_begun:
         next(stepped)  # then the first that is sent or thrown reaches the body too
     _name_after(stepped, body)
@@ -63,7 +63,7 @@ def step_async_generator(
     Args:
         learn: Awaited by the first step, before the body: what the scope must learn.
     """
-    stepped = _async_steps(body, scope, learn, _Unbegun(scope))
+    stepped = _async_steps(body, scope, learn, Unbegun(scope))
     _name_after(stepped, body)
     return stepped
 
@@ -88,7 +88,7 @@ def step_awaitable(
         leave_with: Takes what `body` returned and answers what is returned for it; closes
             the scope, now or when that has no work to do any more.
     """
-    stepped = _one_step(body, scope, leave_with, _Unbegun(scope, body))
+    stepped = _one_step(body, scope, leave_with, Unbegun(scope, body))
     if isinstance(body, Coroutine):
         _name_after(stepped, body)
     return stepped
@@ -101,7 +101,7 @@ def step_call(
 
     What it returns is awaited inside, too, if it is a coroutine.
     """
-    unbegun = _Unbegun(scope)
+    unbegun = Unbegun(scope)
 
     def stepped() -> Any:
         unbegun.begin()
@@ -126,7 +126,7 @@ def _steps(
     scope: Scope | None,
     *,
     is_told: bool,
-    unbegun: _Unbegun,
+    unbegun: Unbegun,
 ) -> Generator[_Yield, _Send, _Return]:
     unbegun.begin()
     inside = scope
@@ -159,7 +159,7 @@ async def _async_steps(
     body: AsyncGenerator[_Yield, _Send],
     scope: Scope | None,
     learn: Callable[[], Awaitable[object]] | None,
-    unbegun: _Unbegun,
+    unbegun: Unbegun,
 ) -> AsyncGenerator[_Yield, _Send]:
     unbegun.begin()
     inside = scope
@@ -191,7 +191,7 @@ async def _one_step(
     body: Awaitable[_Return],
     scope: Scope | None,
     leave_with: Callable[[_Return], _Return] | None,
-    unbegun: _Unbegun,
+    unbegun: Unbegun,
 ) -> _Return:
     unbegun.begin()
     step = begin_step(scope, scope)
@@ -227,7 +227,7 @@ def _left_to_the_loop(_: object) -> None:
     pass
 
 
-class _Unbegun:
+class Unbegun:
     """What ends work that is dropped before its first step; held by its frame.
 
     Its `finally` would never run, and a coroutine inside it would complain of its own

@@ -8,11 +8,12 @@ the scope, each for one kind.
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import inspect
 import operator
 from collections.abc import Callable, Mapping
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any, Protocol, TypeVar, overload
 
 import wrapt
@@ -23,7 +24,7 @@ from ..scope._arguments import Identity, Metadata, Recipe, Tags
 from ..scope._attributes import NOT_GIVEN, NOTHING
 from ..scope._current import begin_step, end_step, enter, leave, open_scope, step_out
 from ..scope._scope import Scope
-from ..scope._steps import step_async_generator, step_generator
+from ..scope._steps import Unbegun, step_async_generator, step_generator
 from ._returned import follow
 
 _F = TypeVar("_F")
@@ -152,7 +153,7 @@ def _traced(function: Any, keywords: Mapping[str, Any]) -> Any:
 
 def _wrapper_of(target: Any, recipe: Recipe, name: str) -> _Wrapper:
     if _is_kind(inspect.iscoroutinefunction, target):
-        return _around_coroutine(recipe, name)
+        return _around_coroutine(recipe, name, is_native=_is_native(target))
     if _is_kind(inspect.isasyncgenfunction, target):
         return _around_async_generator(recipe, name)
     if _is_kind(inspect.isgeneratorfunction, target):
@@ -175,14 +176,15 @@ def _around_call(recipe: Recipe, name: str) -> _Wrapper:
     return wrapper
 
 
-def _around_coroutine(recipe: Recipe, name: str) -> _Wrapper:
+def _around_coroutine(recipe: Recipe, name: str, *, is_native: bool) -> _Wrapper:
     async def around(
-        wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        begin: Callable[[], Any], instance: Any, args: Any, kwargs: Any, unbegun: Unbegun
     ) -> Any:
         scope = await _open_awaited(recipe, name, instance, args, kwargs)
+        unbegun.begin()
         enter(scope)
         try:
-            return _leave_with(await wrapped(*args, **kwargs), scope)
+            return _leave_with(await begin(), scope)
         except BaseException:
             leave(scope)
             raise
@@ -190,7 +192,14 @@ def _around_coroutine(recipe: Recipe, name: str) -> _Wrapper:
     def wrapper(
         wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
-        coroutine: Any = around(wrapped, instance, args, kwargs)
+        if is_native:  # made at once, so that wrong arguments are an error at once
+            body = wrapped(*args, **kwargs)
+            coroutine: Any = around(
+                lambda: body, instance, args, kwargs, Unbegun(None, body)
+            )
+        else:
+            begin = functools.partial(wrapped, *args, **kwargs)
+            coroutine = around(begin, instance, args, kwargs, Unbegun(None))
         coroutine.__name__ = name.rpartition(".")[2]
         coroutine.__qualname__ = name  # what a task, or a warning, calls it
         return coroutine
@@ -259,6 +268,17 @@ def _leave_with(returned: Any, scope: Scope) -> Any:
         return returned
     step_out(scope)
     return followed
+
+
+def _is_native(target: Any) -> bool:
+    """Whether to call it makes a coroutine, and runs nothing of the app's yet."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    if isinstance(target, TracedFunction):
+        return _is_native(target.__wrapped__)
+    is_plain = type(target) in (FunctionType, MethodType)
+    code = getattr(target if is_plain else type(target).__call__, "__code__", None)
+    return code is not None and bool(code.co_flags & inspect.CO_COROUTINE)
 
 
 def _is_descriptor(function: Any) -> bool:
