@@ -82,6 +82,7 @@ ROOMS = [
     "langchain._telling",
     "langchain._handler",
     "langchain._hook",
+    "wrapping._misplaced",
     "wrapping._returned",
     "wrapping._decorator",
     "wrapping._imports",

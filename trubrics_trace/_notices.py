@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import sys
-from types import FrameType
+from types import CodeType, FrameType
 
 from . import _clock
 
@@ -70,6 +70,11 @@ def place_of_caller() -> str:
 def place_of(frame: FrameType) -> str:
     """Return `file:line` of what a frame is at."""
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def place_of_code(code: CodeType) -> str:
+    """Return `file:line` of where a function begins."""
+    return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
 
 
 def place_of_error(error: BaseException) -> str:

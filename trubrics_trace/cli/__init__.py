@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import TrubricsTraceError
-from . import _adopt, _flush, _rejected, _status
+from . import _adopt, _doctor, _flush, _rejected, _status
 
 _EPILOG = """\
 examples:
@@ -19,6 +19,7 @@ examples:
   trubrics-trace flush --from local         send what was recorded without credentials
   trubrics-trace rejected list              what a server refused, and why
   trubrics-trace adopt DIR                  take over what was left in another spool
+  trubrics-trace doctor myapp.main          find decorators that nobody calls
 """
 
 
@@ -44,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (_status, _flush, _rejected, _adopt):
+    for command in (_status, _flush, _rejected, _adopt, _doctor):
         one = commands.add_parser(
             command.NAME,
             help=command.SUMMARY,

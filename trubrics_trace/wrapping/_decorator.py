@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 import wrapt
 
+from .._ledger import ledger
 from ..errors import ConfigurationError
 from ..pipeline._guard import attempt
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
@@ -25,6 +26,7 @@ from ..scope._attributes import NOT_GIVEN, NOTHING
 from ..scope._current import begin_step, end_step, enter, leave, open_scope, step_out
 from ..scope._scope import Scope
 from ..scope._steps import Unbegun, step_async_generator, step_generator
+from ._misplaced import warn_of_object, warn_of_registered
 from ._returned import follow
 
 _F = TypeVar("_F")
@@ -146,6 +148,9 @@ def _traced(function: Any, keywords: Mapping[str, Any]) -> Any:
             "above a function or a method, below the framework's own decorator"
         )
         raise ConfigurationError(message)
+    warn_of_object(target)
+    if ledger.strict:
+        warn_of_registered([target])
     recipe = Recipe.for_function(keywords, target)
     name = getattr(target, "__qualname__", type(target).__qualname__)
     return TracedFunction(function, _wrapper_of(target, recipe, name))

@@ -7,8 +7,11 @@ import threading
 import wrapt
 
 from .. import _fork
+from .._ledger import ledger
 from ..pipeline._guard import attempt
 from ..scope._current import before_first_open
+from ._decorator import TracedFunction
+from ._misplaced import warn_of_registered, wrapped_in
 
 _loading = threading.RLock()
 _is_begun = False
@@ -45,6 +48,8 @@ def _install() -> None:
     from ..langchain import _hook
 
     _runtime.install(lambda: wrapt.register_post_import_hook(_hook.register, _hook.TRIGGER))
+    if ledger.strict:  # what was decorated before anybody had read the environment
+        warn_of_registered(wrapped_in(TracedFunction))
 
 
 before_first_open.append(install)

@@ -1,0 +1,92 @@
+"""A decorator above a framework's own, which nobody calls.
+
+`@app.post` keeps the function that it is put above, and hands it back as it was: whatever
+decorates that afterwards is never asked. Who holds a function is found by Python's garbage
+collector, which takes milliseconds: in strict mode, and for `trubrics-trace doctor`.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable
+from types import FunctionType
+from typing import Any
+
+from .._ledger import ledger
+from .._notices import place_of_code
+
+# Whose routes, tasks and handlers hold functions.
+_FRAMEWORKS = frozenset(
+    ["bottle", "celery", "chainlit", "django", "dramatiq", "falcon", "fastapi", "flask"]
+) | frozenset(
+    ["litestar", "pyramid", "quart", "rq", "sanic", "slack_bolt", "starlette", "tornado"]
+)
+_CONTAINERS = (dict, list, tuple, set)
+_FURTHEST = 3  # containers between a function and the object whose attribute it is
+
+
+def warn_of_object(target: Any) -> None:
+    """Say it where a framework's own object is decorated, such as a task.
+
+    Raises:
+        TelemetryError: It is, and strict mode is on.
+    """
+    kind = type(target)
+    if kind is not FunctionType and _is_of_a_framework(kind):
+        ledger.fault("decorator_above", told_of(target, kind))
+
+
+def warn_of_registered(functions: Iterable[Any]) -> None:
+    """Say it of each that a framework holds as it was.
+
+    Raises:
+        TelemetryError: It does, and strict mode is on.
+    """
+    for function, kind in registered(functions):
+        ledger.fault("decorator_above", told_of(function, kind))
+
+
+def registered(functions: Iterable[Any]) -> list[tuple[Any, type]]:
+    """Return those that a framework holds, each with the class that does."""
+    found = list(functions)
+    if not found or _holder_of(found) is None:  # one look for all of them
+        return []
+    held = ((function, _holder_of([function])) for function in found)
+    return [(function, kind) for function, kind in held if kind is not None]
+
+
+def wrapped_in(kind: type) -> list[Any]:
+    """Return what every living wrapper of a kind stands for."""
+    wrappers: list[Any] = [one for one in gc.get_objects() if type(one) is kind]
+    return [getattr(one.__wrapped__, "__func__", one.__wrapped__) for one in wrappers]
+
+
+def told_of(function: Any, kind: type) -> str:
+    """Return what is to be said of a function that a framework's object holds."""
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    code = getattr(function, "__code__", None)
+    place = f" ({place_of_code(code)})" if code else ""
+    return (
+        f"trubrics_trace decorates {name}{place} too late: a {kind.__module__}."
+        f"{kind.__qualname__} has it already, and calls it untraced; put trubrics_trace "
+        "right above the function, below the framework's own decorator"
+    )
+
+
+def _holder_of(functions: list[Any]) -> type | None:
+    """Return the class of the framework's object that holds one of these."""
+    held: list[Any] = functions
+    for _ in range(_FURTHEST):
+        referrers = [one for one in gc.get_referrers(*held) if one is not held]
+        for one in referrers:
+            if _is_of_a_framework(type(one)):
+                return type(one)
+        held = [one for one in referrers if type(one) in _CONTAINERS]
+        if not held:
+            break
+    return None
+
+
+def _is_of_a_framework(kind: type) -> bool:
+    modules = (str(one.__module__) for one in kind.__mro__)
+    return any(module.partition(".")[0] in _FRAMEWORKS for module in modules)
