@@ -14,7 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import errors
-from .scope._current import current_scope, identify, trubrics_scope
+from .scope._block import trubrics_scope
+from .scope._current import current_scope
+from .scope._identify import identify
 from .scope._parameters import arg
 from .scope._scope import Scope
 from .wrapping import _imports as _imports  # fills the slot that the first scope empties

@@ -22,6 +22,9 @@ _NOT_THE_APP = (
     os.path.dirname(os.path.abspath(logging.__path__[0])) + os.sep,
     "<frozen",
 )
+_LOOPS = tuple(
+    f"{os.sep}asyncio{os.sep}{name}.py" for name in ("base_events", "events", "runners")
+)
 
 
 def say_once(key: str, message: str, again_after: float = math.inf) -> None:
@@ -60,6 +63,8 @@ def place_of_caller() -> str:
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as logging finds its caller
     while frame is not None:
         filename = frame.f_code.co_filename
+        if filename.endswith(_LOOPS):  # below stands who runs the loop, not who called
+            break
         is_app = "site-packages" not in filename and not filename.startswith(_NOT_THE_APP)
         if is_app or frame.f_globals.get("__name__") == "__main__":
             return place_of(frame)

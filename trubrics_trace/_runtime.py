@@ -28,7 +28,7 @@ from .delivery._delivery import deliveries
 from .delivery._flushes import Flushes
 from .errors import TelemetryError
 from .pipeline._pipeline import accept as take_through_pipeline
-from .scope._current import before_first_open, prepare
+from .scope._current import before_first_open, forget_elsewhere, prepare, switch
 from .scope._scope import Scope
 
 if TYPE_CHECKING:
@@ -57,8 +57,14 @@ def settings() -> Settings:
     known = _known.get("settings")
     if known is None:  # of two threads, or of `configure` and a thread, one is believed
         known = _known.setdefault("settings", settings_from({}))
-        ledger.strict = known.strict
+        _obey(known)
     return known
+
+
+def _obey(new: Settings) -> None:
+    """Let lower rooms do as the settings say."""
+    ledger.strict = new.strict
+    switch.is_on = new.enabled
 
 
 def settings_with(**given: Any) -> Settings | None:
@@ -96,8 +102,9 @@ def configure(**arguments: Unpack[Configuration]) -> Settings:
         deliveries.close(_EXIT_SECONDS)
         deliveries.begin_again()
         _notices.forget_said()
+        forget_elsewhere()
         _known["settings"] = new
-        ledger.strict = new.strict
+        _obey(new)
     if new.capture == "all":
         prepare()  # no scope need ever open
     return new

@@ -38,12 +38,12 @@ def flask_route(function: Any) -> Any:
 
 def celery_task(function: Any) -> Any:
     """Make it a task, at its first use."""
-    return Celery("app").task(function)
+    return Celery("app", set_as_current=False).task(shared=False)(function)
 
 
 def celery_task_at_once(function: Any) -> Any:
     """Make it a task."""
-    return Celery("app", set_as_current=False).task(lazy=False)(function)
+    return Celery("app", set_as_current=False).task(lazy=False, shared=False)(function)
 
 
 def litestar_route(function: Any) -> Any:

@@ -26,7 +26,11 @@ from ..scope._attributes import (
     merge,
     without_identity,
 )
-from ..scope._current import prepare, scope_was_opened_here
+from ..scope._current import (
+    prepare,
+    scope_was_left_elsewhere,
+    scope_was_opened_here,
+)
 from ..scope._scope import Scope
 from ._config import config_attributes
 from ._inline import is_somebody_skipped
@@ -261,7 +265,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         inner = NOTHING if scope is None else scope.attributes
         attributes = merge(merge(own, config), inner)
         note_conflict(own, config, inner)
-        notice_user(attributes)
+        notice_user(attributes, parent_run_id)
         live = turns.run_of(parent_run_id)
         turn = note_of(run_id, parent_run_id, scope, attributes, asked, metadata, kwargs)
         if live is not None and turn.run_name is None:
@@ -293,15 +297,20 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
             return True
         # A worker may have been handed the config of a run, and know of no scope.
         if scope_was_opened_here() or turns.is_over(parent):
-            ledger.fault(
-                "late",
-                lambda: (
-                    f"a model call at {_notices.place_of_caller()} came after its scope "
-                    "had closed, so it is not recorded; carry the scope with "
-                    "carry_scope(...), or open it in the web framework's middleware"
-                ),
-            )
+            ledger.fault("late", lambda: _late(parent))
+        elif scope_was_left_elsewhere():  # likely, and not known: raised nowhere
+            ledger.note("late")
+            if not _notices.was_said("late"):
+                ledger.say("late", _late(parent))
         return False
+
+
+def _late(parent: UUID | None) -> str:
+    return (
+        f"a model call at {turns.place_of(parent)} came when no scope was open any more, "
+        "so it is not recorded; carry the scope with carry_scope(...), or open it in the "
+        "web framework's middleware"
+    )
 
 
 def settle_orphans() -> None:

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING
 
 from .. import _runtime
 from ..pipeline._guard import attempt
-from ..scope._current import after_leave, scope_was_opened_here
+from ..scope._current import (
+    after_leave,
+    scope_was_left_elsewhere,
+    scope_was_opened_here,
+)
 
 if TYPE_CHECKING:
     from ._handler import TrubricsCallbackHandler
@@ -37,7 +41,8 @@ class Hook:
         return attempt("hook_failed", self._get)
 
     def _get(self) -> TrubricsCallbackHandler | None:
-        if not scope_was_opened_here() and _runtime.settings().capture != "all":
+        may_be_late = scope_was_opened_here() or scope_was_left_elsewhere()
+        if not may_be_late and _runtime.settings().capture != "all":
             return None
         if self._handler is None:
             from ._handler import TrubricsCallbackHandler

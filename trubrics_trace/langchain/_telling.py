@@ -15,7 +15,7 @@ from ..pipeline._redact import told_by_itself
 from ..scope._attributes import NOT_GIVEN, Attributes, union
 from ..scope._scope import Scope
 from ._messages import answer_of, prompt_of, tell_messages, tool_calls_of
-from ._turns import Turn
+from ._turns import Turn, turns
 from ._usage import usage_of
 
 # What of a call's parameters is told; the rest may hold anything, keys included.
@@ -74,19 +74,19 @@ def note_conflict(*told: Attributes) -> None:
         ledger.note("user_conflict")
 
 
-def notice_user(attributes: Attributes) -> None:
+def notice_user(attributes: Attributes, parent: UUID | None) -> None:
     """Count a call that has no user, and say so once, with its place."""
     if attributes.user_id is NOT_GIVEN:
-        ledger.fault("without_user", _without_user)
+        ledger.fault("without_user", lambda: _without_user(parent))
     elif attributes.user_id is None:  # on purpose: told, and no fault where it is strict
         ledger.note("without_user")
         if not _notices.was_said("without_user"):
-            ledger.say("without_user", _without_user())
+            ledger.say("without_user", _without_user(parent))
 
 
-def _without_user() -> str:
+def _without_user(parent: UUID | None) -> str:
     return (
-        f"a model call at {_notices.place_of_caller()} has no user; give user_id= to the "
+        f"a model call at {turns.place_of(parent)} has no user; give user_id= to the "
         "scope or the decorator, or call identify(...)"
     )
 

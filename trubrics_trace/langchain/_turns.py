@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from .. import _clock
+from .. import _clock, _notices
 from .._settings import Destination, Settings
 from ..scope._attributes import Attributes
 from ..scope._current import current_scope
@@ -61,6 +61,7 @@ class LiveRun:
 
     scope: Scope | None
     root_name: str | None
+    place: str | None  # where the app began it, if a notice may ask
 
 
 class Turns:
@@ -80,9 +81,13 @@ class Turns:
         key = run_id.int
         live = self.run_of(parent)
         root_name = live.root_name if live is not None else name
+        owner = self.owner_of(parent)
+        place = live.place if live is not None else None
+        if live is None and (owner is None or owner.user_id is None):
+            place = _notices.place_of_caller()
         runs = self._runs
         watch = weakref.ref(run_id, lambda _: runs.pop(key, None))
-        runs[key] = (LiveRun(self.owner_of(parent), root_name), watch)
+        runs[key] = (LiveRun(owner, root_name, place), watch)
 
     def end_run(self, run_id: UUID) -> None:
         """End a run: from here on it gives its user to nobody."""
@@ -94,6 +99,13 @@ class Turns:
         """Return a live run by its id."""
         noted = None if run_id is None else self._runs.get(run_id.int)
         return None if noted is None else noted[0]
+
+    def place_of(self, parent: UUID | None) -> str:
+        """Return where the app made a call; in LangChain's own task, its run."""
+        place, live = _notices.place_of_caller(), self.run_of(parent)
+        if place == "unknown" and live is not None and live.place is not None:
+            return live.place
+        return place
 
     def is_over(self, run_id: UUID | None) -> bool:
         """Whether this run was heard of, and has ended."""
@@ -131,14 +143,15 @@ class Turns:
     def take_orphans(self) -> list[tuple[Turn, float]]:
         """Take the notes of calls whose end nobody can report, and since when."""
         orphans: list[tuple[Turn, float]] = []
-        while True:
+        while self._orphans:
             try:
                 key, ended = self._orphans.popleft()
-            except IndexError:  # not asked first: another thread could take the last
-                return orphans
+            except IndexError:  # another thread has taken the last
+                break
             noted = self._turns.pop(key, None)
             if noted is not None:
                 orphans.append((noted[0], ended))
+        return orphans
 
     def clear(self) -> None:
         """Forget everything: in a forked child, whose parent will tell it."""

@@ -102,8 +102,12 @@ class Recipe:
         self, instance: Any = None, args: Args = (), kwargs: Kwargs = _NO_KWARGS
     ) -> Attributes:
         """Return what holds for this call. Never raises, save when strict."""
+        if self._ready is not None:
+            return self._ready
         if not self._readers:
-            return self._constant_attributes()
+            # Not at decoration: a value that is wrong is told with the place that uses it.
+            self._ready = _attributes(self._constants)
+            return self._ready
         values = dict(self._constants)
         for name, reader, read in self._readers:
             values[name] = _otherwise(name)
@@ -122,12 +126,6 @@ class Recipe:
                 value = read(instance, args, kwargs)
                 values[name] = await value if inspect.isawaitable(value) else value
         return _attributes(values)
-
-    def _constant_attributes(self) -> Attributes:
-        # Not at decoration: a value that is wrong is told with the place that uses it.
-        if self._ready is None:
-            self._ready = _attributes(self._constants)
-        return self._ready
 
     def __repr__(self) -> str:
         # Metadata by its keys: a value may be a secret.

@@ -53,10 +53,11 @@ def carry_scope(work: _Work) -> _Work:
     """
     if isinstance(work, Executor):
         return cast("_Work", _carrying_executor(work))
-    return cast("_Work", _carry(work, current_scope()))
+    return cast("_Work", carry(work, current_scope()))
 
 
-def _carry(work: Any, origin: Scope | None) -> Any:
+def carry(work: Any, origin: Scope | None) -> Any:
+    """Return what `carry_scope` does, bound to this scope."""
     if inspect.isgenerator(work):
         return step_generator(work, _child_of(origin))
     if inspect.isasyncgen(work):
@@ -99,8 +100,8 @@ def _carry_function(work: Callable[..., _T], origin: Scope | None) -> Callable[.
             if scope is not None:
                 scope.close()
         if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
-            return _carry(returned, origin)
-        return _carry(returned, origin) if inspect.iscoroutine(returned) else returned
+            return carry(returned, origin)
+        return carry(returned, origin) if inspect.iscoroutine(returned) else returned
 
     return carried
 

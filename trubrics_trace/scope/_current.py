@@ -6,25 +6,47 @@ Rule 2: from a closed scope only an open enclosing one of the same user takes ov
 another user, or of none, nobody does.
 Rule 3: leaving restores what was current before, where the context still holds what the
 entry put there; anywhere else there is nothing of ours to restore.
+Rule 4: what comes after the last scope was left, in the same task, is late, not outside:
+the rest of a request, its stream, its background work.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
-from types import FrameType, TracebackType
-from typing import Any, NoReturn
-from uuid import UUID
+from threading import get_ident
+from typing import Final
 
-from .. import _notices
-from .._ledger import ledger
-from ._arguments import Identity, Metadata, Recipe, Tags, said
-from ._attributes import NOT_GIVEN, Attributes, NotGiven
+from ._attributes import Attributes
 from ._scope import Scope
-from ._spanning import warn_of_yield
 
 _current: ContextVar[Scope | None] = ContextVar("trubrics_trace_scope", default=None)
+
+# What a task's context holds once its scopes were left: closed, so current nowhere.
+_LEFT: Final = Scope()
+_LEFT.close()
+
+_was_left_in_a_thread = False
+_IMPORTER: Final = get_ident()  # most often the main thread, and asked fast
+_modules = sys.modules
+
+
+class Switch:
+    """Whether anything is recorded; off, a decorator only calls its function.
+
+    Attributes:
+        is_on: What `configure` or the environment said, once somebody has asked.
+    """
+
+    __slots__ = ("is_on",)
+
+    def __init__(self) -> None:
+        self.is_on = True
+
+
+switch = Switch()
 
 
 def current_scope() -> Scope | None:
@@ -50,6 +72,21 @@ def scope_was_opened_here() -> bool:
     return _current.get() is not None
 
 
+def scope_was_left_elsewhere() -> bool:
+    """Whether what has no scope here may be the rest of what had one.
+
+    A framework calls what is sync in a thread, in a copy of the request's context (anyio's
+    `to_thread.run_sync`): what the request does afterwards knows nothing of that scope.
+    """
+    return _was_left_in_a_thread
+
+
+def forget_elsewhere() -> None:
+    """Know of no scope that was left elsewhere: a new configuration begins."""
+    global _was_left_in_a_thread
+    _was_left_in_a_thread = False
+
+
 def open_scope(
     own: Attributes,
     *,
@@ -59,15 +96,15 @@ def open_scope(
     called: str | None = None,
 ) -> Scope:
     """Return a new open scope, current nowhere yet."""
-    prepare()
-    outer = current_scope()
-    return Scope(
-        own,
-        parent=None if fresh else outer,
-        enabled=enabled and (outer is None or outer.is_enabled),
-        opener=opener,
-        called=called,
-    )
+    if before_first_open:
+        prepare()
+    outer = _current.get()
+    if outer is not None:
+        if not outer.is_open:
+            outer = current_scope()
+        enabled = enabled and (outer is None or outer.is_enabled)
+    parent = None if fresh else outer
+    return Scope(own, parent, called, enabled=enabled, opener=opener)
 
 
 def enter(scope: Scope) -> None:
@@ -76,22 +113,52 @@ def enter(scope: Scope) -> None:
     _current.set(scope)
 
 
+def enter_new(own: Attributes, called: str | None) -> Scope:
+    """Return a new open scope, current here: `open_scope` and `enter` in one."""
+    if before_first_open:
+        prepare()
+    outer = parent = _current.get()
+    if outer is not None and not outer.is_open:
+        parent = current_scope()
+    scope = Scope(own, parent, called)
+    scope.outer = outer
+    _current.set(scope)
+    return scope
+
+
 def step_out(scope: Scope) -> None:
     """Restore what was current, where this context still holds the scope."""
     if _current.get() is scope:
-        _current.set(scope.outer)
+        _current.set(scope.outer or _what_is_left())
     else:  # out of order: what was entered on top of it now stands on what was below
-        for held in _held_here():
+        for held in held_here():
             if held.outer is scope:
                 held.outer = scope.outer
                 break
     scope.outer = None
 
 
+def _what_is_left() -> Scope | None:
+    """Return what the context holds when its outermost scope was left."""
+    global _was_left_in_a_thread
+    events = _modules.get("asyncio.events")  # without it there is no task, either
+    # Its public twin raises, where this answers None.
+    if events is not None and events._get_running_loop() is not None:  # noqa: SLF001
+        return _LEFT
+    if get_ident() != _IMPORTER and get_ident() != threading.main_thread().ident:
+        _was_left_in_a_thread = True
+    return None
+
+
 def leave(scope: Scope) -> None:
     """Step out of the scope, and close it."""
-    step_out(scope)
-    scope.close()
+    if _current.get() is scope:  # as `step_out` has it, without the call
+        _current.set(scope.outer or _what_is_left())
+        scope.outer = None
+    else:
+        step_out(scope)
+    scope.is_open = False
+    scope.consumer = None
     for do in after_leave:
         do()
 
@@ -136,177 +203,8 @@ before_first_open: list[Callable[[], object]] = []
 after_leave: list[Callable[[], None]] = []
 
 
-class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(...)`
-    """A block whose LangChain calls belong to a user: `with` or `async with`.
-
-    May be kept and entered again, also by several tasks and threads at once: each entry
-    opens a new `Scope`, and yields it.
-
-    Args:
-        fresh: Start from nothing: inherit neither user nor tags of an outer scope.
-        enabled: False records nothing inside, whatever is opened there.
-        user_id, thread_id, session_id, assistant_id, run_name: The inner one wins over
-            the outer one. Left out: inherited. None or "": nobody. A callable is asked
-            at each entry and takes nothing.
-        tags: A str or several; added to the outer ones.
-        metadata: A dict of anything else, and so is every further keyword; merged into
-            the outer one by key.
-
-    Raises:
-        ConfigurationError: A callable takes arguments, or is async.
-        TypeError: It is used as a decorator; that is `trubrics_trace`.
-
-    Example:
-        >>> from trubrics_trace import current_scope, trubrics_scope
-        >>> with trubrics_scope(user_id="alice", tags="chat", plan="free") as scope:
-        ...     with trubrics_scope(tags="search"):
-        ...         current_scope().user_id, current_scope().tags
-        ('alice', ('chat', 'search'))
-        >>> scope.is_open
-        False
-    """
-
-    def __init__(
-        self,
-        /,
-        *decorated: NoReturn,
-        fresh: bool = False,
-        enabled: bool = True,
-        user_id: Identity = NOT_GIVEN,
-        thread_id: Identity = NOT_GIVEN,
-        session_id: Identity = NOT_GIVEN,
-        assistant_id: Identity = NOT_GIVEN,
-        run_name: Identity = NOT_GIVEN,
-        tags: Tags = NOT_GIVEN,
-        metadata: Metadata = NOT_GIVEN,
-        **more_metadata: Any,
-    ) -> None:
-        if decorated:
-            self()
-        self._fresh = fresh
-        self._enabled = enabled
-        self._recipe = Recipe.for_scope(
-            dict(
-                user_id=user_id,
-                thread_id=thread_id,
-                session_id=session_id,
-                assistant_id=assistant_id,
-                run_name=run_name,
-                tags=tags,
-                metadata=metadata,
-                **more_metadata,
-            )
-        )
-        self._opened: dict[int, Scope] = {}  # open entries; a dict's methods are atomic
-
-    def __enter__(self) -> Scope:
-        return self._enter(sys._getframe(1))  # noqa: SLF001 - the block's own frame
-
-    def _enter(self, opening: FrameType) -> Scope:
-        warn_of_yield(opening)
-        scope = open_scope(
-            self._recipe.attributes(),
-            fresh=self._fresh,
-            enabled=self._enabled,
-            opener=self,
-        )
-        self._opened[id(scope)] = scope
-        enter(scope)
-        return scope
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        scope = self._entry_to_leave()
-        if scope is not None:
-            leave(scope)
-
-    async def __aenter__(self) -> Scope:
-        return self._enter(sys._getframe(1))  # noqa: SLF001 - the block's own frame
-
-    async def __aexit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(exception_type, exception, traceback)
-
-    def __call__(self, *_: object, **__: object) -> NoReturn:
-        message = (
-            "trubrics_scope wraps a block, as in `with trubrics_scope(...):`; "
-            "to decorate a function use trubrics_trace"
-        )
-        raise TypeError(message)
-
-    def __repr__(self) -> str:
-        return f"trubrics_scope({self._recipe!r})"
-
-    def _entry_to_leave(self) -> Scope | None:
-        """Return this context's own entry, else the youngest of all that are open."""
-        for scope in _held_here():
-            is_mine = scope.opener is self and scope.is_open
-            if is_mine and self._opened.pop(id(scope), None) is scope:
-                return scope
-        try:
-            return self._opened.popitem()[1]
-        except KeyError:
-            return None
-
-
-def identify(
-    user_id: str | int | UUID | None,
-    *,
-    thread_id: str | int | UUID | NotGiven | None = NOT_GIVEN,
-    session_id: str | int | UUID | NotGiven | None = NOT_GIVEN,
-    assistant_id: str | int | UUID | NotGiven | None = NOT_GIVEN,
-    run_name: str | NotGiven | None = NOT_GIVEN,
-    tags: str | Iterable[str] | NotGiven | None = NOT_GIVEN,
-    metadata: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
-    **more_metadata: Any,
-) -> None:
-    """Say who the current scope's user is, once the app knows.
-
-    Holds from here on for everything that shares the scope: the rest of the request, its
-    stream, its background work. Each enclosing scope learns it too, outward to the
-    nearest root (a web door's, or one opened with `fresh=True`), but none that was given
-    a user of its own. Without an open scope: counted as `identify_outside`, no effect.
-
-    Takes the keywords of `trubrics_scope`, as values: a callable is no user, and nobody
-    asks it. Never raises, save when strict.
-    """
-    scope = current_scope()
-    if scope is None:
-        ledger.fault(
-            "identify_outside",
-            f"identify() at {_notices.place_of_caller()} found no open scope; call it "
-            "inside one: a middleware's, a decorated function's, or trubrics_scope's",
-        )
-        return
-    told = said(
-        dict(
-            user_id=user_id,
-            thread_id=thread_id,
-            session_id=session_id,
-            assistant_id=assistant_id,
-            run_name=run_name,
-            tags=tags,
-            metadata=metadata,
-            **more_metadata,
-        )
-    )
-    scope.identify(told)
-    while not scope.is_root and (parent := scope.parent) is not None:
-        if parent.names_its_own_user or not parent.is_open:
-            break
-        parent.identify(told)
-        scope = parent
-
-
-def _held_here() -> Iterator[Scope]:
+def held_here() -> Iterator[Scope]:
+    """Yield what this context holds, and what each stands in, open or closed."""
     scope = _current.get()
     while scope is not None:
         yield scope

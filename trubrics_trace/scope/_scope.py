@@ -33,7 +33,6 @@ class Scope:
         "consumer",
         "is_enabled",
         "is_open",
-        "is_root",
         "last_record_id",
         "names_its_own_user",
         "opener",
@@ -44,16 +43,15 @@ class Scope:
     def __init__(
         self,
         own: Attributes = NOTHING,
-        *,
         parent: Scope | None = None,
+        called: str | None = None,
+        *,
         enabled: bool = True,
         opener: object = None,
-        called: str | None = None,
     ) -> None:
         # What the work is called where nobody gave it a run_name.
         self.called: str | None = called or (parent.called if parent else None)
         self.is_open: bool = True
-        self.is_root: bool = parent is None
         self.last_record_id: str | None = None
         self.opener: object = opener
         self.outer: Scope | None = None  # what its block stands in, while open
@@ -62,8 +60,13 @@ class Scope:
         self.is_enabled: bool = enabled and (parent is None or parent.is_enabled)
         self.names_its_own_user: bool = own.user_id is not NOT_GIVEN
         self._own = own
-        self._epoch = _identify_epoch
-        self._merged = self._read_through()
+        self._epoch: object = None  # merged when somebody asks
+        self._merged: Attributes = own
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it inherits from no other: a door's, or a fresh one."""
+        return self.parent is None
 
     @property
     def attributes(self) -> Attributes:

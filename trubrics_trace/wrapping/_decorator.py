@@ -23,11 +23,20 @@ from ..errors import ConfigurationError
 from ..pipeline._guard import attempt
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
 from ..scope._attributes import NOT_GIVEN, NOTHING
-from ..scope._current import begin_step, end_step, enter, leave, open_scope, step_out
+from ..scope._current import (
+    begin_step,
+    end_step,
+    enter,
+    enter_new,
+    leave,
+    open_scope,
+    step_out,
+    switch,
+)
 from ..scope._scope import Scope
 from ..scope._steps import Unbegun, step_async_generator, step_generator
 from ._misplaced import warn_of_object, warn_of_registered
-from ._returned import follow
+from ._returned import FINISHED, follow
 
 _F = TypeVar("_F")
 
@@ -170,13 +179,18 @@ def _around_call(recipe: Recipe, name: str) -> _Wrapper:
     def wrapper(
         wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
-        scope = open_scope(recipe.attributes(instance, args, kwargs), called=name)
-        enter(scope)
+        if not switch.is_on:
+            return wrapped(*args, **kwargs)
+        scope = enter_new(recipe.attributes(instance, args, kwargs), name)
         try:
-            return _leave_with(wrapped(*args, **kwargs), scope)
+            returned = wrapped(*args, **kwargs)
+            if type(returned) not in FINISHED:
+                return _leave_with(returned, scope)
         except BaseException:
             leave(scope)
             raise
+        leave(scope)
+        return returned
 
     return wrapper
 
@@ -197,6 +211,8 @@ def _around_coroutine(recipe: Recipe, name: str, *, is_native: bool) -> _Wrapper
     def wrapper(
         wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
+        if not switch.is_on:
+            return wrapped(*args, **kwargs)
         if is_native:  # made at once, so that wrong arguments are an error at once
             body = wrapped(*args, **kwargs)
             coroutine: Any = around(
@@ -216,6 +232,8 @@ def _around_generator(recipe: Recipe, name: str) -> _Wrapper:
     def wrapper(
         wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
+        if not switch.is_on:
+            return wrapped(*args, **kwargs)
         scope = open_scope(recipe.attributes(instance, args, kwargs), called=name)
         return step_generator(_called_inside(scope, wrapped, args, kwargs), scope)
 
@@ -226,6 +244,8 @@ def _around_async_generator(recipe: Recipe, name: str) -> _Wrapper:
     def wrapper(
         wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
+        if not switch.is_on:
+            return wrapped(*args, **kwargs)
         known = NOTHING if recipe.reads else recipe.attributes()
         scope = open_scope(known, called=name)
         body = _called_inside(scope, wrapped, args, kwargs)

@@ -13,6 +13,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeAlias
 
 from ..pipeline._guard import attempt
+from ..scope._carry import carry
 from ..scope._scope import Scope
 from ..scope._steps import (
     step_async_generator,
@@ -24,7 +25,7 @@ from ..scope._steps import (
 )
 
 # What most functions return, and what is never work.
-_FINISHED = frozenset((type(None), bool, str, bytes, int, float, dict, list, tuple))
+FINISHED = frozenset((type(None), bool, str, bytes, int, float, dict, list, tuple))
 
 # Where something keeps what it will iterate over: an object, and its attribute.
 _Place: TypeAlias = "tuple[Any, str] | None"
@@ -37,7 +38,7 @@ def follow(returned: Any, scope: Scope) -> Any:
     its type tells: a lazy object that is asked wakes up, and may raise.
     """
     kind = type(returned)
-    if kind in _FINISHED:
+    if kind in FINISHED:
         return None
     stepped = _stepped(returned, scope)
     if stepped is not None:
@@ -47,6 +48,7 @@ def follow(returned: Any, scope: Scope) -> Any:
         return returned
     if hasattr(kind, "set_start") and "_ensure_started" in _own(returned):
         return _started_inside(returned, scope)
+    _carry_background(returned, scope)
     place = _place_of_body(returned)
     return returned if place is not None and _follow_body(*place, scope) else None
 
@@ -69,6 +71,17 @@ def _close_with(returned: Any, scope: Scope) -> Any:
         scope.close()
         return returned
     return followed
+
+
+def _carry_background(response: Any, scope: Scope) -> None:
+    """Carry what a response does once it is sent: its `background`.
+
+    Each task's function, where it stands: frameworks add tasks and look at their type.
+    """
+    background = _own(response).get("background")
+    for task in _own(background).get("tasks", (background,)):
+        for name in {"func", "fn"} & _own(task).keys():  # Starlette's, Litestar's
+            setattr(task, name, carry(getattr(task, name), scope))
 
 
 def _place_of_body(response: Any) -> _Place:
