@@ -41,7 +41,8 @@ def test_misplaced_decorator(app: str, capsys: pytest.CaptureFixture[str]) -> No
     named = [line for line in amiss if app in line]
     assert 1 == len(named)
     assert (
-        f"amiss: trubrics_trace decorates chat ({app}.py:7) too late: a fastapi" in named[0]
+        f"amiss: trubrics_trace decorates chat ({app}.py:7) too late: fastapi has it"
+        in named[0]
     )
     assert "right above the function" in named[0]
 
@@ -90,3 +91,25 @@ def test_no_such_module(
     monkeypatch.chdir(tmp_path)
     assert 2 == main(["doctor", "no_such_module"])
     assert f"no_such_module cannot be imported from {tmp_path}" in capsys.readouterr().err
+
+
+TASK = """
+from celery import Celery
+from trubrics_trace import trubrics_trace
+
+app = Celery("app", set_as_current=False)
+
+@trubrics_trace
+@app.task(shared=False)
+def answer(): ...
+"""
+
+
+def test_misplaced_on_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A decorator above a task is amiss as well."""
+    (tmp_path / "tasks_to_look_at.py").write_text(TASK)
+    monkeypatch.chdir(tmp_path)
+    assert 1 == main(["doctor", "tasks_to_look_at"])
+    assert "too late: celery has it already" in capsys.readouterr().out

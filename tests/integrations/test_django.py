@@ -19,9 +19,11 @@ from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpRe
 from django.test import RequestFactory, override_settings
 from django.urls import path
 from django.utils.asyncio import async_unsafe
+from django.utils.decorators import method_decorator
+from django.views import View
 from langchain_core.language_models import FakeListChatModel
 
-from trubrics_trace import PromptRecord, Scope, current_scope, errors
+from trubrics_trace import PromptRecord, Scope, current_scope, errors, trubrics_trace
 from trubrics_trace.integrations.django import TrubricsMiddleware
 
 Serve = Callable[[Any], str]
@@ -231,3 +233,19 @@ def test_repr() -> None:
         door = TrubricsMiddleware(lambda request: HttpResponse())
 
     assert "TrubricsMiddleware(user_id='alice', plan=...)" == repr(door)
+
+
+def test_decorated_class() -> None:
+    """Django's `method_decorator` takes the decorator, with a user from the request."""
+
+    @method_decorator(
+        trubrics_trace(user_id=lambda request: request.headers["x-user-id"]),
+        name="dispatch",
+    )
+    class Chat(View):  # type: ignore[misc] # it ships no types
+        def get(self, request: HttpRequest) -> HttpResponse:
+            scope = current_scope()
+            return HttpResponse(str(scope and scope.user_id))
+
+    request = RequestFactory().get("/", headers={"x-user-id": "alice"})
+    assert b"alice" == Chat.as_view()(request).content

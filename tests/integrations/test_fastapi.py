@@ -14,7 +14,7 @@ from fastapi import BackgroundTasks, Body, Depends, FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
 from langchain_core.language_models import FakeListChatModel
 
-from trubrics_trace import PromptRecord, Scope, errors, identify
+from trubrics_trace import PromptRecord, Scope, errors, identify, stats
 from trubrics_trace.integrations.fastapi import trubrics_dependency
 
 Serve = Callable[[Any], str]
@@ -244,3 +244,24 @@ def test_callable_that_takes_nothing() -> None:
     """A callable that does not take the request is refused where it is given."""
     with pytest.raises(errors.ConfigurationError, match="the Request"):
         trubrics_dependency(user_id=lambda: "alice")
+
+
+def test_dependency_of_the_function(
+    serve_asgi: Serve, captured_prompts: list[PromptRecord]
+) -> None:
+    """With `scope="function"` it ends before a stream begins, whose calls are late."""
+    app = FastAPI()
+    by_header = Depends(trubrics_dependency(user_id="alice"), scope="function")
+
+    @app.post("/stream", dependencies=[by_header])
+    async def stream() -> StreamingResponse:
+        async def body() -> AsyncIterator[str]:
+            async for chunk in llm.astream("?"):
+                yield str(chunk.content)
+
+        return StreamingResponse(body())
+
+    httpx.post(serve_asgi(app) + "/stream")
+
+    assert [] == captured_prompts
+    assert {"late": 1} == stats().noticed

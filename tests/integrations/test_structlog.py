@@ -76,3 +76,10 @@ def test_event_that_is_no_text() -> None:
         line = log(42)  # type: ignore[arg-type] # what an app may do all the same
 
     assert {"event": 42, "user_id": "alice"} == line
+
+
+def test_behind_the_renderer() -> None:
+    """Behind the renderer a line is text already, and passes as it is."""
+    with trubrics_scope(user_id="alice"):
+        line: Any = "rendered"
+        assert line == add_scope(None, "info", line)

@@ -200,7 +200,7 @@ def test_attempt_says_where(caplog: pytest.LogCaptureFixture) -> None:
     """A failed step is said with its kind and place, and not with what it said."""
     assert attempt("test_failed", raising) is None
     [said] = caplog.messages
-    assert "LookupError at test_pipeline.py:" in said
+    assert "LookupError was raised at test_pipeline.py:" in said
     assert "secret" not in said
 
 
@@ -260,5 +260,5 @@ def test_place_of_what_failed(caplog: pytest.LogCaptureFixture) -> None:
     """A guard tells where it was raised, and not what was said there."""
     attempt("spool_failed", raising)
     [said] = caplog.messages
-    assert "because of a LookupError at test_pipeline.py:" in said
+    assert "because LookupError was raised at test_pipeline.py:" in said
     assert "secret" not in said

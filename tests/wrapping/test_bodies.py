@@ -311,3 +311,18 @@ def compiled_graph() -> Any:
     built.add_node("node", lambda _: {"messages": [llm.invoke("?")]})
     built.add_edge(graph.START, "node")
     return built.compile()
+
+
+def test_body_with_headers(scopes: list[Scope]) -> None:
+    """A body that a view returns with its status and headers, in a tuple, is followed."""
+    body, *rest = traced(lambda: (users(), 202, {"x-own": "1"}), scopes)
+    assert [202, {"x-own": "1"}] == rest
+    assert ["alice", "alice"] == list(body)
+    assert not scopes[0].is_open
+
+
+@pytest.mark.parametrize("value", [(), ("text", users), ((users(),), 1)])
+def test_tuples_of_what_is_done(value: tuple[Any, ...], scopes: list[Scope]) -> None:
+    """Any other tuple comes back as it is."""
+    assert value is traced(lambda: value, scopes)
+    assert not scopes[0].is_open

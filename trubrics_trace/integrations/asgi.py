@@ -9,7 +9,7 @@ this one's.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import closing
 from typing import Any, TypeAlias
 
@@ -18,13 +18,13 @@ from ..scope._attributes import NOT_GIVEN
 from ..scope._current import open_scope
 from ._door import Step
 
-# As the specification has them (asgi.readthedocs.io, "Applications"); what the mappings
-# hold is the server's business.
-_Connection: TypeAlias = MutableMapping[str, Any]
-_Message: TypeAlias = MutableMapping[str, Any]
+# Each framework has types of its own for the specification's dicts: mutable mappings here,
+# typed dicts there (asgi.readthedocs.io, "Applications").
+_Connection: TypeAlias = Any
+_Message: TypeAlias = Any
 _Receive: TypeAlias = Callable[[], Awaitable[_Message]]
 _Send: TypeAlias = Callable[[_Message], Awaitable[None]]
-_App: TypeAlias = Callable[[_Connection, _Receive, _Send], Awaitable[None]]
+_App: TypeAlias = Callable[[_Connection, Any, Any], Awaitable[None]]
 
 
 class TrubricsMiddleware:

@@ -107,7 +107,7 @@ def _text_of(scope: Scope) -> str:
         **said,
         "tags": attributes.tags,
         "metadata": {
-            name: value for name, value in attributes.metadata.items() if _is_json(value)
+            key: value for key, value in attributes.metadata.items() if _is_json(key, value)
         },
     }
     text = json.dumps(whole)
@@ -121,14 +121,14 @@ def _text_of(scope: Scope) -> str:
     return json.dumps(said)
 
 
-def _is_json(value: object) -> bool:
+def _is_json(key: str, value: object) -> bool:
     try:
         json.dumps(value)
     except (TypeError, ValueError, RecursionError):
         ledger.fault(
             "celery_metadata_left_behind",
-            f"metadata of type {type(value).__name__} cannot travel with a Celery task; "
-            "give what JSON can say",
+            f"metadata {key!r} of type {type(value).__name__} cannot travel with a Celery "
+            "task; give what JSON can say",
         )
         return False
     return True

@@ -15,7 +15,7 @@ from fastapi.requests import HTTPConnection
 
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
 from ..scope._attributes import NOT_GIVEN
-from ..scope._current import open_scope
+from ..scope._current import leave_behind, open_scope
 from ..scope._scope import Scope
 from ._door import Step
 
@@ -73,7 +73,10 @@ def trubrics_dependency(
         connection: HTTPConnection,
     ) -> AsyncGenerator[Scope, None]:
         scope = open_scope(recipe.attributes(args=(connection,)), fresh=True)
-        with closing(scope), Step(scope):
-            yield scope
+        try:
+            with closing(scope), Step(scope):
+                yield scope
+        finally:
+            leave_behind()  # a stream may begin only now, in the same task
 
     return trubrics_scope_of

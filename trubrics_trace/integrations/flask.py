@@ -64,7 +64,8 @@ class Trubrics:
                 tags=tags,
                 metadata=metadata,
                 **more_metadata,
-            )
+            ),
+            "this extension",
         )
         if app is not None:
             self.init_app(app)

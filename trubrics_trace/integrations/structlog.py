@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING
 
 from ..scope._current import current_scope
@@ -16,9 +17,10 @@ def add_scope(logger: object, method_name: str, event_dict: EventDict) -> EventD
     """Put the current scope's `user_id`, `thread_id` and `tags` on a log line.
 
     A structlog processor, also for `ProcessorFormatter`'s `foreign_pre_chain`; belongs
-    before the renderer. What the line says itself stands, also where that is None; what
-    the scope does not say is left out. Our own records (`trubrics.prompt` and the like)
-    pass untouched: they may be told in somebody else's scope. Never raises.
+    before the renderer, behind which a line is text, and left as it is. What the line says
+    itself stands, also where that is None; what the scope does not say is left out. Our
+    own records (`trubrics.prompt` and the like) pass untouched: they may be told in
+    somebody else's scope. Never raises.
 
     Example:
         >>> from trubrics_trace import trubrics_scope
@@ -27,7 +29,11 @@ def add_scope(logger: object, method_name: str, event_dict: EventDict) -> EventD
         {'event': 'paid', 'user_id': 'alice', 'tags': ['chat']}
     """
     scope = current_scope()
-    if scope is None or _is_record(event_dict):
+    if (
+        scope is None
+        or not isinstance(event_dict, MutableMapping)
+        or _is_record(event_dict)
+    ):
         return event_dict
     said = {
         "user_id": scope.user_id,

@@ -44,7 +44,7 @@ def attempt(reason: str, step: Callable[..., _T], *args: Any, **kwargs: Any) -> 
         lost = _LOST.get(reason, "a record may be missing")
         ledger.fault(
             reason,
-            f"{lost}, because of a {type(error).__name__} at {place_of_error(error)}",
+            f"{lost}, because {type(error).__name__} was raised at {place_of_error(error)}",
             again_after=GUARD_SECONDS,
         )
         return None

@@ -67,13 +67,13 @@ class Recipe:
         warn_of_near_misses(keywords)
 
     @classmethod
-    def for_scope(cls, keywords: Mapping[str, Any]) -> Recipe:
+    def for_scope(cls, keywords: Mapping[str, Any], place: str = "a scope") -> Recipe:
         """Return the recipe of a scope, whose callables take nothing.
 
         Raises:
             ConfigurationError: One takes something, or is async.
         """
-        return cls(keywords, lambda name, value: plain_read(name, value, "a scope"))
+        return cls(keywords, lambda name, value: plain_read(name, value, place))
 
     @classmethod
     def for_door(cls, keywords: Mapping[str, Any], takes: str) -> Recipe:

@@ -138,6 +138,12 @@ def step_out(scope: Scope) -> None:
     scope.outer = None
 
 
+def leave_behind() -> None:
+    """Note, where nothing is current, that something was, a moment ago."""
+    if _current.get() is None:
+        _current.set(_what_is_left())
+
+
 def _what_is_left() -> Scope | None:
     """Return what the context holds when its outermost scope was left."""
     global _was_left_in_a_thread

@@ -166,8 +166,17 @@ def _wanted_by(name: str, value: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def _can_give(function: Callable[..., Any], wanted: str) -> bool:
-    parameters = inspect.signature(function).parameters
+    parameters = _parameters_of(function)
     return wanted in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return what a call takes; of a partial, not what it claims to wrap.
+
+    Django's `method_decorator` dresses one up as the method that it has bound.
+    """
+    is_partial = isinstance(function, functools.partial)
+    return inspect.signature(function, follow_wrapped=not is_partial).parameters
 
 
 def _fetch(
@@ -182,7 +191,7 @@ def _fetch(
     Args:
         otherwise: What is found where `**kwargs` might hold it, and do not.
     """
-    parameters = inspect.signature(function).parameters
+    parameters = _parameters_of(function)
     parameter = parameters.get(wanted)
     if parameter is None:
         if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):

@@ -32,7 +32,7 @@ def warn_of_object(target: Any) -> None:
         TelemetryError: It is, and strict mode is on.
     """
     kind = type(target)
-    if kind is not FunctionType and _is_of_a_framework(kind):
+    if kind is not FunctionType and _framework_of(kind):
         ledger.fault("decorator_above", told_of(target, kind))
 
 
@@ -47,12 +47,14 @@ def warn_of_registered(functions: Iterable[Any]) -> None:
 
 
 def registered(functions: Iterable[Any]) -> list[tuple[Any, type]]:
-    """Return those that a framework holds, each with the class that does."""
+    """Return those that a framework holds or has made, each with its class."""
     found = list(functions)
-    if not found or _holder_of(found) is None:  # one look for all of them
-        return []
-    held = ((function, _holder_of([function])) for function in found)
-    return [(function, kind) for function, kind in held if kind is not None]
+    made = [(one, type(one)) for one in found if _framework_of(type(one))]
+    plain = [one for one in found if not _framework_of(type(one))]
+    if not plain or _holder_of(plain) is None:  # one look for all of them
+        return made
+    held = ((one, _holder_of([one])) for one in plain)
+    return made + [(one, kind) for one, kind in held if kind is not None]
 
 
 def wrapped_in(kind: type) -> list[Any]:
@@ -67,9 +69,9 @@ def told_of(function: Any, kind: type) -> str:
     code = getattr(function, "__code__", None)
     place = f" ({place_of_code(code)})" if code else ""
     return (
-        f"trubrics_trace decorates {name}{place} too late: a {kind.__module__}."
-        f"{kind.__qualname__} has it already, and calls it untraced; put trubrics_trace "
-        "right above the function, below the framework's own decorator"
+        f"trubrics_trace decorates {name}{place} too late: {_framework_of(kind)} has it "
+        "already, and calls it untraced; put trubrics_trace right above the function, "
+        "below the framework's own decorator"
     )
 
 
@@ -79,7 +81,7 @@ def _holder_of(functions: list[Any]) -> type | None:
     for _ in range(_FURTHEST):
         referrers = [one for one in gc.get_referrers(*held) if one is not held]
         for one in referrers:
-            if _is_of_a_framework(type(one)):
+            if _framework_of(type(one)):
                 return type(one)
         held = [one for one in referrers if type(one) in _CONTAINERS]
         if not held:
@@ -87,6 +89,6 @@ def _holder_of(functions: list[Any]) -> type | None:
     return None
 
 
-def _is_of_a_framework(kind: type) -> bool:
-    modules = (str(one.__module__) for one in kind.__mro__)
-    return any(module.partition(".")[0] in _FRAMEWORKS for module in modules)
+def _framework_of(kind: type) -> str | None:
+    modules = (str(one.__module__).partition(".")[0] for one in kind.__mro__)
+    return next((module for module in modules if module in _FRAMEWORKS), None)

@@ -25,7 +25,7 @@ from ..scope._steps import (
 )
 
 # What most functions return, and what is never work.
-FINISHED = frozenset((type(None), bool, str, bytes, int, float, dict, list, tuple))
+FINISHED = frozenset((type(None), bool, str, bytes, int, float, dict, list))
 
 # Where something keeps what it will iterate over: an object, and its attribute.
 _Place: TypeAlias = "tuple[Any, str] | None"
@@ -40,6 +40,8 @@ def follow(returned: Any, scope: Scope) -> Any:
     kind = type(returned)
     if kind in FINISHED:
         return None
+    if kind is tuple:
+        return _follow_first(returned, scope)
     stepped = _stepped(returned, scope)
     if stepped is not None:
         return stepped
@@ -51,6 +53,17 @@ def follow(returned: Any, scope: Scope) -> Any:
     _carry_background(returned, scope)
     place = _place_of_body(returned)
     return returned if place is not None and _follow_body(*place, scope) else None
+
+
+def _follow_first(returned: tuple[Any, ...], scope: Scope) -> Any:
+    """Follow a body that a view returns with its status or headers.
+
+    As in `return parts(), {"Content-Type": "text/csv"}`, which Flask and Quart document.
+    """
+    if not returned or type(returned[0]) is tuple:
+        return None
+    followed = follow(returned[0], scope)
+    return None if followed is None else (followed, *returned[1:])
 
 
 def _stepped(work: Any, scope: Scope) -> Any:
