@@ -5,13 +5,20 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import importlib.util
+import json
 import re
-from collections.abc import Iterator
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.process.program import run_program
+from tests.process.program import clean_environment, run_program
 
 REPOSITORY = Path(__file__).parents[1]
 WITH_EXAMPLES = [
@@ -45,9 +52,207 @@ def test_blocks_of_the_docs_run(block: str, tmp_path: Path) -> None:
     assert 0 == ended.returncode, ended.stderr
 
 
+GUIDES = {path.stem: path.read_text() for path in (REPOSITORY / "docs/how-to").glob("*.md")}
+INDEX = GUIDES.pop("README")
+
+# What a guide may need, and a Python here may have to do without.
+FRAMEWORKS = frozenset(
+    ("celery", "django", "fastapi", "flask", "langgraph", "litestar", "quart", "starlette")
+)
+
+# What differs from one run to the next, and is shown as it once was.
+VARYING = (
+    "celery_task_id",
+    "celery_worker",
+    "first_token_seconds",
+    "latency_seconds",
+    "record_id",
+    "started_at",
+)
+
+
+IMPORTED = re.compile(r"^(?:from|import) (\w+)", re.MULTILINE)
+CLOCK = r"\d\d:\d\d:\d\d  "  # what a line for people begins with
+
+VARYING_IN_LINES = (
+    rf"^{CLOCK}",
+    r"\d+\.\d\d ?s$",
+    r"(?<=^spool: ).*",
+    r"[\d,]+ +[\d-]+T\S+$",  # bytes, and the oldest pending
+    r"(?<= cancelled ).*",  # what had come, and after how long
+)
+
+
+class Step(NamedTuple):
+    """What a guide lets its reader type, and what it says that is then seen."""
+
+    typed: str
+    shown: str
+
+
+class Session(NamedTuple):
+    """Steps, typed where all programs of the page are saved."""
+
+    steps: tuple[Step, ...]
+    programs: Mapping[str, str]
+
+    def imports(self) -> set[str]:
+        """Return the modules that the steps need, the page's own among them."""
+        names = [word for step in self.steps for word in step.typed.split()]
+        seen: set[str] = set()
+        while names:
+            name = names.pop().removesuffix(".py")
+            if name not in seen:
+                seen.add(name)
+                names += IMPORTED.findall(self.programs.get(f"{name}.py", ""))
+        return seen
+
+
+def sessions_of(page: str) -> Iterator[Session]:
+    """Yield what a page lets its reader run: each terminal, and each program.
+
+    A program that another imports, or that a terminal runs, runs with that.
+    """
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    programs = {name_of(text): text for language, text in blocks if language == "python"}
+    imported = IMPORTED.findall("".join(programs.values()))
+    for (language, text), (below, shown) in pairwise([*blocks, ("", "")]):
+        if language == "console":
+            found = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", text, re.MULTILINE)
+            yield Session(tuple(Step(*one) for one in found), programs)
+        elif language == "python":
+            step = Step(
+                f"python {name_of(text)}", shown if below in ("json", "text") else ""
+            )
+            is_typed = re.search(rf"^\$ .*{name_of(text)}$", page, re.MULTILINE)
+            if not is_typed and Path(name_of(text)).stem not in imported:
+                yield Session((step,), programs)
+
+
+def name_of(program: str) -> str:
+    """Return what a program is to be saved as: its first line says so."""
+    return program.splitlines()[0].removeprefix("# ")
+
+
+PAGES = [("README", INDEX), *sorted(GUIDES.items())]
+SESSIONS = {
+    f"{page}: {session.steps[0].typed}": session
+    for page, text in PAGES
+    for session in sessions_of(text)
+}
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_guides_show_what_is_seen(name: str, tmp_path: Path) -> None:
+    """What a guide lets its reader type runs, and what stands below is what is seen."""
+    session = SESSIONS[name]
+    for framework in FRAMEWORKS & session.imports():
+        if importlib.util.find_spec(framework) is None:
+            pytest.skip(f"{framework} is not installed")
+    for saved_as, program in session.programs.items():
+        (tmp_path / saved_as).write_text(program)
+
+    for typed, shown in session.steps:
+        ended = type_in(typed, tmp_path)
+        assert 0 == ended.returncode, ended.stdout + ended.stderr
+        if shown:
+            assert comparable(shown) == comparable(printed_like(shown, ended))
+
+
+def type_in(typed: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Do what a reader's terminal would do, with this Python."""
+    python = shlex.quote(sys.executable)
+    meant = {"python": python, "trubrics-trace": f"{python} -m trubrics_trace"}
+    return subprocess.run(
+        re.sub(r"(?<!\S)(python|trubrics-trace)(?= )", lambda word: meant[word[0]], typed),
+        cwd=directory,
+        env=clean_environment(directory / "spool", PYTHONWARNINGS="error"),
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def printed_like(shown: str, ended: subprocess.CompletedProcess[str]) -> str:
+    """Return the lines for people, where such are shown; else what the program printed."""
+    told = re.findall(rf"^{CLOCK}.*\n", ended.stderr, re.MULTILINE)
+    return "".join(told) if re.match(CLOCK, shown) else ended.stdout
+
+
+def comparable(seen: str) -> Any:
+    """Return what must be the same each time: of a record, all keys, in their order."""
+    if not seen.startswith("{"):
+        for varying in VARYING_IN_LINES:
+            seen = re.sub(varying, "", seen, flags=re.MULTILINE)
+        return [line.split() for line in seen.splitlines()]
+    records = []
+    while seen:
+        record, end = DECODER.raw_decode(seen)
+        records.append(record)
+        seen = seen[end:].lstrip()
+    return records
+
+
+DECODER = json.JSONDecoder(
+    object_pairs_hook=lambda pairs: [
+        (name, type(value) if name in VARYING else value) for name, value in pairs
+    ]
+)
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_guides_have_the_same_parts(page: str) -> None:
+    """Each has a program, says how to verify that it works, and what goes wrong."""
+    headings = re.findall(r"^## (.*)$", GUIDES[page], re.MULTILINE)
+
+    assert {"The program", "Verify", "Troubleshooting"} <= set(headings)
+    assert f"]({page}.md)" in INDEX
+
+
+def test_guides_quote_what_is_said() -> None:
+    """A message in a table of troubles is what the package says, or a clause of it."""
+    pages = "\n".join(text for _, text in PAGES)
+    # First in a line, and four words or more: a notice, or an error.
+    quoted = re.findall(r"^\| `(?:\w+Error: )?([^`]+(?: [^ `]+){3})`", pages, re.MULTILINE)
+    said = [re.compile(pattern) for pattern in set(messages_in_the_code())]
+
+    assert quoted
+    assert [] == [one for one in quoted if not any(text.fullmatch(one) for text in said)]
+
+
+def messages_in_the_code() -> Iterator[str]:
+    """Yield a pattern of each text in the package, and of its clauses."""
+    for path in (REPOSITORY / "trubrics_trace").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.Constant, ast.JoinedStr)):
+                parts = re.split(r"([;:]\\ )", pattern_of(node))
+                for start, end in combinations(range(0, len(parts) + 2, 2), 2):
+                    said = "".join(parts[start : end - 1])
+                    if len(re.findall("[a-z]", said)) >= 8:  # less fits anything
+                        yield said
+
+
+def pattern_of(text: ast.Constant | ast.JoinedStr) -> str:
+    """Return a pattern of what a text says, whatever stands in its braces."""
+    parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+    return "".join(
+        re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".+"
+        for part in parts
+    )
+
+
+def test_links_of_the_docs_lead_somewhere() -> None:
+    """Every link from one page to another names a file that is there."""
+    for path in (REPOSITORY / "docs").rglob("*.md"):
+        links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text())
+        assert [] == [link for link in links if not (path.parent / link).exists()]
+
+
 NAMED = {
     f"{path.stem}: {named}": REPOSITORY / named
-    for path in sorted((REPOSITORY / "docs").glob("*.md"))
+    for path in sorted((REPOSITORY / "docs").rglob("*.md"))
     for named in re.findall(r"`((?:tests|benchmarks|examples)/[^`]*)`", path.read_text())
 }
 
