@@ -477,12 +477,17 @@ class TestIdentify:
 class TestCoroutinesClosedElsewhere:
     """A coroutine, suspended inside scopes, may be closed from anywhere."""
 
-    @staticmethod
-    async def suspended() -> None:
+    opened: Scope | None = None
+    ended_as: str | None = None
+
+    async def suspended(self) -> None:
         """Wait, two scopes deep, until somebody closes it."""
         async with trubrics_scope(user_id="alice"):
-            with trubrics_scope(user_id="bob"):
-                await forever()
+            with trubrics_scope(user_id="bob") as self.opened:
+                try:
+                    await forever()
+                finally:
+                    self.ended_as = user()
 
     @pytest.mark.parametrize("is_traced", [False, True])
     def test_nothing_leaks(self, is_traced: bool) -> None:
@@ -491,14 +496,15 @@ class TestCoroutinesClosedElsewhere:
         work: Coroutine[Any, Any, None] = (trubrics_trace(begin) if is_traced else begin)()
         context = copy_context()
         context.run(work.send, None)
-        inner = context.run(current_scope)
+        assert ("no scope" if is_traced else "bob") == context.run(user)
         with trubrics_scope(user_id="carol") as mine:
             work.close()
             assert mine is current_scope()
         assert current_scope() is None
-        assert inner is not None
-        assert not inner.is_open
+        assert self.opened is not None
+        assert not self.opened.is_open
         assert "no scope" == context.run(user)
+        assert ("bob" if is_traced else "carol") == self.ended_as
 
     @pytest.mark.parametrize("is_traced", [False, True])
     def test_in_a_copy_of_its_context(self, is_traced: bool) -> None:

@@ -138,6 +138,14 @@ def step_out(scope: Scope) -> None:
     scope.outer = None
 
 
+def finish(scope: Scope) -> None:
+    """Close a scope that was current in steps alone."""
+    scope.close()
+    leave_behind()
+    for do in after_leave:
+        do()
+
+
 def leave_behind() -> None:
     """Note, where nothing is current, that something was, a moment ago."""
     if _current.get() is None:

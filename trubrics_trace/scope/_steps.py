@@ -82,8 +82,6 @@ def step_awaitable(
 ) -> Coroutine[Any, Any, _Return]:
     """Return a coroutine that awaits `body` inside the scope, then closes it.
 
-    One step from beginning to end: while it is suspended, so is its whole task.
-
     Args:
         leave_with: Takes what `body` returned and answers what is returned for it; closes
             the scope, now or when that has no work to do any more.
@@ -122,11 +120,12 @@ def step_call(
 
 
 def _steps(
-    body: Generator[_Yield, _Send, _Return],
+    body: Generator[_Yield, _Send, _Return] | Coroutine[_Yield, _Send, _Return],
     scope: Scope | None,
     *,
     is_told: bool,
     unbegun: Unbegun,
+    closes: bool = True,
 ) -> Generator[_Yield, _Send, _Return]:
     unbegun.begin()
     inside = scope
@@ -140,7 +139,7 @@ def _steps(
                     value = yield yielded
                     resume = body.send
                 except BaseException as thrown:  # GeneratorExit too: the body decides
-                    value = thrown
+                    value = _as_thrown(thrown)
                     resume = body.throw
             is_told = True
             step = begin_step(inside, scope)
@@ -152,7 +151,8 @@ def _steps(
                 value = None  # an exception kept here would keep this frame alive
                 inside = end_step(step, inside)
     finally:
-        _close(scope)
+        if closes:
+            _close(scope)
 
 
 async def _async_steps(
@@ -181,7 +181,7 @@ async def _async_steps(
                 value = yield yielded
                 resume = body.asend
             except BaseException as thrown:  # GeneratorExit too: the body decides
-                value = thrown
+                value = _as_thrown(thrown)
                 resume = body.athrow
     finally:
         _close(scope)
@@ -194,18 +194,45 @@ async def _one_step(
     unbegun: Unbegun,
 ) -> _Return:
     unbegun.begin()
-    step = begin_step(scope, scope)
     try:
-        returned = await body
+        returned: _Return = await Steps(body, scope)
     except BaseException:
-        end_step(step, scope)
         _close(scope)
         raise
-    end_step(step, scope)
     if leave_with is not None:
         return leave_with(returned)
     _close(scope)
     return returned
+
+
+class Steps:
+    """What a coroutine awaits in the place of its body: that, in steps.
+
+    Suspended, it leaves nothing in the context. Dropped, or closed from anywhere else, the
+    body ends inside the scope, whatever is current there. The scope stays open.
+    """
+
+    __slots__ = ("_body", "_scope")
+
+    def __init__(self, body: Awaitable[Any], scope: Scope | None) -> None:
+        self._body = body
+        self._scope = scope
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        body = self._body
+        work = body if isinstance(body, CoroutineType) else _await(body)
+        begun = Unbegun(None)
+        return _steps(work, self._scope, is_told=False, unbegun=begun, closes=False)
+
+
+async def _await(body: Awaitable[_Return]) -> _Return:
+    return await body
+
+
+def _as_thrown(error: BaseException) -> BaseException:
+    """Return an exception without our own frame: it was not raised here."""
+    traceback = error.__traceback__
+    return error if traceback is None else error.with_traceback(traceback.tb_next)
 
 
 def _first_step(body: AsyncGenerator[_Yield, _Send], value: Any) -> Awaitable[_Yield]:

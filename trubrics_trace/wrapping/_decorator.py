@@ -20,23 +20,22 @@ import wrapt
 
 from .._ledger import ledger
 from ..errors import ConfigurationError
-from ..pipeline._guard import attempt
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
 from ..scope._attributes import NOT_GIVEN, NOTHING
 from ..scope._current import (
     begin_step,
     end_step,
-    enter,
     enter_new,
+    finish,
     leave,
     open_scope,
     step_out,
     switch,
 )
 from ..scope._scope import Scope
-from ..scope._steps import Unbegun, step_async_generator, step_generator
+from ..scope._steps import Steps, step_async_generator, step_generator
 from ._misplaced import warn_of_object, warn_of_registered
-from ._returned import FINISHED, follow
+from ._returned import FINISHED, close_with
 
 _F = TypeVar("_F")
 
@@ -167,7 +166,9 @@ def _traced(function: Any, keywords: Mapping[str, Any]) -> Any:
 
 def _wrapper_of(target: Any, recipe: Recipe, name: str) -> _Wrapper:
     if _is_kind(inspect.iscoroutinefunction, target):
-        return _around_coroutine(recipe, name, is_native=_is_native(target))
+        return _around_coroutine(
+            recipe, name, _body_of(target), is_native=_is_native(target)
+        )
     if _is_kind(inspect.isasyncgenfunction, target):
         return _around_async_generator(recipe, name)
     if _is_kind(inspect.isgeneratorfunction, target):
@@ -195,17 +196,16 @@ def _around_call(recipe: Recipe, name: str) -> _Wrapper:
     return wrapper
 
 
-def _around_coroutine(recipe: Recipe, name: str, *, is_native: bool) -> _Wrapper:
+def _around_coroutine(recipe: Recipe, name: str, own: Any, *, is_native: bool) -> _Wrapper:
     async def around(
-        begin: Callable[[], Any], instance: Any, args: Any, kwargs: Any, unbegun: Unbegun
+        begin: Callable[[], Any], instance: Any, args: Any, kwargs: Any
     ) -> Any:
         scope = await _open_awaited(recipe, name, instance, args, kwargs)
-        unbegun.begin()
-        enter(scope)
         try:
-            return _leave_with(await begin(), scope)
+            body = begin() if is_native else _begin_inside(begin)
+            return close_with(await Steps(body, scope), scope)
         except BaseException:
-            leave(scope)
+            finish(scope)
             raise
 
     def wrapper(
@@ -213,19 +213,19 @@ def _around_coroutine(recipe: Recipe, name: str, *, is_native: bool) -> _Wrapper
     ) -> Any:
         if not switch.is_on:
             return wrapped(*args, **kwargs)
-        if is_native:  # made at once, so that wrong arguments are an error at once
-            body = wrapped(*args, **kwargs)
-            coroutine: Any = around(
-                lambda: body, instance, args, kwargs, Unbegun(None, body)
-            )
-        else:
-            begin = functools.partial(wrapped, *args, **kwargs)
-            coroutine = around(begin, instance, args, kwargs, Unbegun(None))
-        coroutine.__name__ = name.rpartition(".")[2]
-        coroutine.__qualname__ = name  # what a task, or a warning, calls it
+        if is_native:  # nothing of it runs; wrong arguments are an error at once
+            wrapped(*args, **kwargs).close()
+        begin = functools.partial(wrapped, *args, **kwargs)
+        coroutine: Any = around(begin, instance, args, kwargs)
+        coroutine.__name__ = own.__name__
+        coroutine.__qualname__ = own.__qualname__  # what a task, or a warning, calls it
         return coroutine
 
     return wrapper
+
+
+async def _begin_inside(begin: Callable[[], Any]) -> Any:
+    return await begin()
 
 
 def _around_generator(recipe: Recipe, name: str) -> _Wrapper:
@@ -287,12 +287,15 @@ def _called_inside(
 
 def _leave_with(returned: Any, scope: Scope) -> Any:
     """Leave the scope, open if what is returned still has work to do."""
-    followed = attempt("follow_failed", follow, returned, scope)
-    if followed is None:
-        leave(scope)
-        return returned
     step_out(scope)
-    return followed
+    return close_with(returned, scope)
+
+
+def _body_of(target: Any) -> Any:
+    """Return the function whose coroutines a callable gives."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    return target if hasattr(target, "__qualname__") else type(target).__call__
 
 
 def _is_native(target: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from ..pipeline._guard import attempt
 from ..scope._carry import carry
+from ..scope._current import finish, leave_behind
 from ..scope._scope import Scope
 from ..scope._steps import (
     step_async_generator,
@@ -29,6 +30,19 @@ FINISHED = frozenset((type(None), bool, str, bytes, int, float, dict, list))
 
 # Where something keeps what it will iterate over: an object, and its attribute.
 _Place: TypeAlias = "tuple[Any, str] | None"
+
+
+def close_with(returned: Any, scope: Scope) -> Any:
+    """Return what a call returned, followed if it still has work to do.
+
+    Else its scope, which was left already, is closed.
+    """
+    followed = attempt("follow_failed", follow, returned, scope)
+    if followed is None:
+        finish(scope)
+        return returned
+    leave_behind()
+    return followed
 
 
 def follow(returned: Any, scope: Scope) -> Any:
@@ -73,17 +87,8 @@ def _stepped(work: Any, scope: Scope) -> Any:
     if issubclass(kind, AsyncGeneratorType):
         return step_async_generator(work, scope)
     if issubclass(kind, CoroutineType):
-        return step_awaitable(work, scope, functools.partial(_close_with, scope=scope))
+        return step_awaitable(work, scope, functools.partial(close_with, scope=scope))
     return None
-
-
-def _close_with(returned: Any, scope: Scope) -> Any:
-    """Close the scope of a coroutine, or follow what that returned in turn."""
-    followed = attempt("follow_failed", follow, returned, scope)
-    if followed is None:
-        scope.close()
-        return returned
-    return followed
 
 
 def _carry_background(response: Any, scope: Scope) -> None:
