@@ -17,7 +17,9 @@ from ..scope._current import (
     after_leave,
     scope_was_left_elsewhere,
     scope_was_opened_here,
+    when_leaving_everything,
 )
+from ._context import leave_run
 
 if TYPE_CHECKING:
     from ._handler import TrubricsCallbackHandler
@@ -68,6 +70,7 @@ def _register(context_module: ModuleType) -> None:
     from ._turns import turns
 
     after_leave[:] = _runtime.when_settling[:] = [settle_orphans]
+    when_leaving_everything[:] = [leave_run]
     _runtime.when_forked[:] = [turns.clear]
     import_module(context_module.__name__)  # another thread may be in the middle of it
     hooks = context_module._configure_hooks  # noqa: SLF001 - it has no public way to ask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -10,7 +11,8 @@ from ._arguments import Identity, Metadata, Recipe, Tags
 from ._attributes import NOT_GIVEN
 from ._current import enter, held_here, leave, open_scope
 from ._scope import Scope
-from ._spanning import warn_of_yield
+
+_GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(...)`
@@ -80,7 +82,10 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
         return self._enter(sys._getframe(1))  # noqa: SLF001 - the block's own frame
 
     def _enter(self, opening: FrameType) -> Scope:
-        warn_of_yield(opening)
+        if opening.f_code.co_flags & _GENERATORS:
+            from ._spanning import warn_of_yield  # loaded where it may be needed
+
+            warn_of_yield(opening)
         scope = open_scope(
             self._recipe.attributes(),
             fresh=self._fresh,

@@ -31,6 +31,7 @@ _LEFT.close()
 _was_left_in_a_thread = False
 _IMPORTER: Final = get_ident()  # most often the main thread, and asked fast
 _modules = sys.modules
+_begin: Callable[[Callable[[], object]], object] | None = None
 
 
 class Switch:
@@ -98,6 +99,8 @@ def open_scope(
     """Return a new open scope, current nowhere yet."""
     if before_first_open:
         prepare()
+    if "uvicorn" in _modules:
+        _begin_requests_outside()
     outer = _current.get()
     if outer is not None:
         if not outer.is_open:
@@ -117,6 +120,8 @@ def enter_new(own: Attributes, called: str | None) -> Scope:
     """Return a new open scope, current here: `open_scope` and `enter` in one."""
     if before_first_open:
         prepare()
+    if "uvicorn" in _modules:
+        _begin_requests_outside()
     outer = parent = _current.get()
     if outer is not None and not outer.is_open:
         parent = current_scope()
@@ -136,6 +141,22 @@ def step_out(scope: Scope) -> None:
                 held.outer = scope.outer
                 break
     scope.outer = None
+
+
+def _begin_requests_outside() -> None:
+    global _begin
+    if _begin is None:  # loaded where it is needed
+        from ._requests import begin_requests_outside
+
+        _begin = begin_requests_outside
+    _begin(leave_everything)
+
+
+def leave_everything() -> None:
+    """Let this context hold nothing, as if no scope had ever been opened."""
+    _current.set(None)
+    for do in when_leaving_everything:
+        do()
 
 
 def finish(scope: Scope) -> None:
@@ -212,6 +233,9 @@ def prepare() -> None:
 # The slot through which the runtime learns that somebody is asking. Emptied by whoever
 # fills it, once it has done its work.
 before_first_open: list[Callable[[], object]] = []
+
+# The slot for what else a request does not begin in: a run of LangChain's.
+when_leaving_everything: list[Callable[[], object]] = []
 
 # The slot for what is to be told at the latest when a scope closes.
 after_leave: list[Callable[[], None]] = []

@@ -18,7 +18,6 @@ from types import CodeType, FrameType
 from .._ledger import ledger
 from .._notices import place_of
 
-_GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _DELEGATE = ("SEND", "YIELD_FROM")  # of `yield from`, since Python 3.11 and before
 
 # Whoever steps a generator so that its `yield` stands for a block of its own (a context
@@ -31,15 +30,14 @@ _Function = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 def warn_of_yield(opening: FrameType) -> None:
-    """Count, and say once, that the block opening here spans a `yield`.
+    """Count, and say once, that a generator's block spans a `yield`.
 
     Raises:
         TelemetryError: It does, and strict mode is on.
     """
     code = opening.f_code
-    if not code.co_flags & _GENERATORS or _is_one_of(_stepper_of(opening), _STEPPERS):
-        return
-    if _spans_a_yield(code, opening.f_lineno):
+    is_paused = not _is_one_of(_stepper_of(opening), _STEPPERS)
+    if is_paused and _spans_a_yield(code, opening.f_lineno):
         ledger.fault(
             "scope_across_yield",
             lambda: (

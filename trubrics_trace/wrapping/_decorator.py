@@ -34,7 +34,6 @@ from ..scope._current import (
 )
 from ..scope._scope import Scope
 from ..scope._steps import Steps, step_async_generator, step_generator
-from ._misplaced import warn_of_object, warn_of_registered
 from ._returned import FINISHED, close_with
 
 _F = TypeVar("_F")
@@ -156,9 +155,12 @@ def _traced(function: Any, keywords: Mapping[str, Any]) -> Any:
             "above a function or a method, below the framework's own decorator"
         )
         raise ConfigurationError(message)
-    warn_of_object(target)
-    if ledger.strict:
-        warn_of_registered([target])
+    if ledger.strict or type(target) is not FunctionType:
+        from ._misplaced import warn_of_object, warn_of_registered  # where it may be needed
+
+        warn_of_object(target)
+        if ledger.strict:
+            warn_of_registered([target])
     recipe = Recipe.for_function(keywords, target)
     name = getattr(target, "__qualname__", type(target).__qualname__)
     return TracedFunction(function, _wrapper_of(target, recipe, name))

@@ -11,7 +11,6 @@ from .._ledger import ledger
 from ..pipeline._guard import attempt
 from ..scope._current import before_first_open
 from ._decorator import TracedFunction
-from ._misplaced import warn_of_registered, wrapped_in
 
 _loading = threading.RLock()
 _is_begun = False
@@ -49,6 +48,8 @@ def _install() -> None:
 
     _runtime.install(lambda: wrapt.register_post_import_hook(_hook.register, _hook.TRIGGER))
     if ledger.strict:  # what was decorated before anybody had read the environment
+        from ._misplaced import warn_of_registered, wrapped_in
+
         warn_of_registered(wrapped_in(TracedFunction))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable
-from types import FunctionType
 from typing import Any
 
 from .._ledger import ledger
@@ -32,7 +31,7 @@ def warn_of_object(target: Any) -> None:
         TelemetryError: It is, and strict mode is on.
     """
     kind = type(target)
-    if kind is not FunctionType and _framework_of(kind):
+    if _framework_of(kind):
         ledger.fault("decorator_above", told_of(target, kind))
 
 
