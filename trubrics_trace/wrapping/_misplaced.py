@@ -8,7 +8,7 @@ collector, which takes milliseconds: in strict mode, and for `trubrics-trace doc
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .._ledger import ledger
@@ -21,7 +21,7 @@ _FRAMEWORKS = frozenset(
     ["litestar", "pyramid", "quart", "rq", "sanic", "slack_bolt", "starlette", "tornado"]
 )
 _CONTAINERS = (dict, list, tuple, set)
-_FURTHEST = 3  # containers between a function and the object whose attribute it is
+_FURTHEST = 4  # steps from an object, by its dict of attributes, into their containers
 
 
 def warn_of_object(target: Any) -> None:
@@ -47,13 +47,12 @@ def warn_of_registered(functions: Iterable[Any]) -> None:
 
 def registered(functions: Iterable[Any]) -> list[tuple[Any, type]]:
     """Return those that a framework holds or has made, each with its class."""
-    found = list(functions)
-    made = [(one, type(one)) for one in found if _framework_of(type(one))]
-    plain = [one for one in found if not _framework_of(type(one))]
-    if not plain or _holder_of(plain) is None:  # one look for all of them
-        return made
-    held = ((one, _holder_of([one])) for one in plain)
-    return made + [(one, kind) for one, kind in held if kind is not None]
+    wanted = {id(function): function for function in functions}
+    found = {key: type(one) for key, one in wanted.items() if _framework_of(type(one))}
+    for holder in _objects_of_frameworks():
+        for held in wanted.keys() & _held_by(holder):
+            found.setdefault(held, type(holder))
+    return [(wanted[key], kind) for key, kind in found.items()]
 
 
 def wrapped_in(kind: type) -> list[Any]:
@@ -74,18 +73,27 @@ def told_of(function: Any, kind: type) -> str:
     )
 
 
-def _holder_of(functions: list[Any]) -> type | None:
-    """Return the class of the framework's object that holds one of these."""
-    held: list[Any] = functions
+def _objects_of_frameworks() -> Iterator[Any]:
+    is_theirs: dict[type, bool] = {}
+    for one in gc.get_objects():
+        kind = type(one)
+        if kind not in is_theirs:
+            is_theirs[kind] = _framework_of(kind) is not None
+        if is_theirs[kind]:
+            yield one
+
+
+def _held_by(holder: Any) -> set[int]:
+    """Return the identity of what an object has in its attributes' containers."""
+    found: set[int] = set()
+    containers: list[Any] = [holder]
     for _ in range(_FURTHEST):
-        referrers = [one for one in gc.get_referrers(*held) if one is not held]
-        for one in referrers:
-            if _framework_of(type(one)):
-                return type(one)
-        held = [one for one in referrers if type(one) in _CONTAINERS]
-        if not held:
-            break
-    return None
+        held = gc.get_referents(*containers)
+        containers = [
+            one for one in held if type(one) in _CONTAINERS and id(one) not in found
+        ]
+        found.update(map(id, held))
+    return found
 
 
 def _framework_of(kind: type) -> str | None:
