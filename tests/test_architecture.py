@@ -34,6 +34,7 @@ ROOMS = [
     "scope._parameters",
     "scope._arguments",
     "scope._scope",
+    "scope._loop",
     "scope._requests",
     "scope._current",
     "scope._spanning",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import copy_context
+from typing import Any
 
 import pytest
 from langchain_core.language_models import FakeListChatModel
@@ -202,3 +204,35 @@ class TestSwitchedOff:
         monkeypatch.setenv("TRUBRICS_TRACE_ENABLED", "false")
         configure()
         assert trubrics_trace(current_scope)() is None
+
+
+class TestRequests:
+    """Under uvicorn a request begins outside; see `tests/real/test_keep_alive.py`."""
+
+    def test_other_tasks(self) -> None:
+        """Only what uvicorn starts for a request begins outside; a factory is kept."""
+        assert importlib.import_module("uvicorn")
+        made: list[str] = []
+
+        def own(loop: Any, work: Any, **options: Any) -> asyncio.Task[Any]:
+            made.append(work.__name__)
+            return asyncio.Task(work, loop=loop, **options)
+
+        async def run_asgi() -> bool:
+            return current_scope() is None
+
+        async def work() -> bool:
+            return current_scope() is not None
+
+        async def main(factory: Any) -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_task_factory(factory)
+            with trubrics_scope(user_id="alice"):
+                assert await asyncio.create_task(run_asgi())
+                assert await asyncio.create_task(work(), name="mine")
+                with trubrics_scope():
+                    assert loop.get_task_factory() is not factory
+
+        asyncio.run(main(None))
+        asyncio.run(main(own))
+        assert {"run_asgi", "work"} <= set(made)

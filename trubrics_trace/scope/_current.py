@@ -20,6 +20,7 @@ from threading import get_ident
 from typing import Final
 
 from ._attributes import Attributes
+from ._loop import running_loop
 from ._scope import Scope
 
 _current: ContextVar[Scope | None] = ContextVar("trubrics_trace_scope", default=None)
@@ -176,9 +177,7 @@ def leave_behind() -> None:
 def _what_is_left() -> Scope | None:
     """Return what the context holds when its outermost scope was left."""
     global _was_left_in_a_thread
-    events = _modules.get("asyncio.events")  # without it there is no task, either
-    # Its public twin raises, where this answers None.
-    if events is not None and events._get_running_loop() is not None:  # noqa: SLF001
+    if running_loop() is not None:
         return _LEFT
     if get_ident() != _IMPORTER and get_ident() != threading.main_thread().ident:
         _was_left_in_a_thread = True

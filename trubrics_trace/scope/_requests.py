@@ -10,11 +10,14 @@ outside of both; every other task is made as ever.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import weakref
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
+
+from ._loop import running_loop
 
 _REQUEST = "run_asgi"  # uvicorn/protocols, in each of its protocols
 
@@ -24,14 +27,15 @@ _asked: Callable[[], Any] = lambda: None  # noqa: E731 - a weak reference to a l
 def begin_requests_outside(leave: Callable[[], object]) -> None:
     """Have the running loop begin each request in a context that was left."""
     global _asked
-    # The server has imported asyncio, which we never do. Its public twin raises.
-    loop = sys.modules["asyncio.events"]._get_running_loop()  # noqa: SLF001
+    loop = running_loop()
     if loop is None or loop is _asked():
         return
-    usual = loop.get_task_factory()
-    if not isinstance(usual, _Begin):
-        loop.set_task_factory(_Begin(usual, leave))
-    _asked = weakref.ref(loop)
+    # What a loop of somebody's own lacks, it goes without.
+    with contextlib.suppress(AttributeError, NotImplementedError, TypeError):
+        _asked = weakref.ref(loop)
+        usual = loop.get_task_factory()
+        if not isinstance(usual, _Begin):
+            loop.set_task_factory(_Begin(usual, leave))
 
 
 class _Begin:
