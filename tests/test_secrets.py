@@ -86,8 +86,8 @@ LEAK = (
 
 # What tells a reader what to do next: a verb, or a command.
 REMEDY = re.compile(
-    r"\b(ask|await|call|carry|check|choose|close|copy|give|install|leave|look|make|mend"
-    r"|open|pass|point|report|return|run|send|set|use|wait|write)\b|`trubrics-trace \w+`"
+    r"\b(ask|await|call|carry|check|choose|close|copy|give|install|leave|look|make|mend|open"
+    r"|pass|point|put|report|return|run|send|set|use|wait|write)\b|`trubrics-trace \w+`"
 )
 
 GOOD = answer("200 OK", b"{}")
