@@ -25,7 +25,7 @@ def fresh_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     configure()
     ledger.reset()
     forget_said()
-    outside = begin_step(None)
+    outside = begin_step(None, None)
     yield
     end_step(outside, None)
     structlog.reset_defaults()  # `capture_logs` leaves it configured

@@ -77,6 +77,12 @@ def place_of(frame: FrameType) -> str:
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
+def place_at(code: CodeType, offset: int) -> str:
+    """Return `file:line` of an instruction, whose frame may be long gone."""
+    lines = (line for start, end, line in code.co_lines() if start <= offset < end)
+    return f"{os.path.basename(code.co_filename)}:{next(lines, code.co_firstlineno)}"
+
+
 def place_of_code(code: CodeType) -> str:
     """Return `file:line` of where a function begins."""
     return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"

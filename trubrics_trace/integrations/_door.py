@@ -7,14 +7,12 @@ Rule 2: what a step leaves current is current again in the next, and nowhere bet
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import Token
 from types import TracebackType
 from typing import Any
 
 from ..langchain._context import leave_run, rejoin_run
-from ..scope._current import begin_step, end_step
+from ..scope._current import Held, begin_step, end_step
 from ..scope._scope import Scope
 
 
@@ -27,10 +25,11 @@ class Step:
     __slots__ = ("_inside", "_run", "_scope", "_token")
 
     def __init__(self, inside: Scope | None) -> None:
-        self._inside = self._scope = inside
+        self._inside: Scope | Held = inside
+        self._scope = inside
 
     def __enter__(self) -> None:
-        self._token: Token[Scope | None] = begin_step(self._inside, self._scope)
+        self._token = begin_step(self._inside, self._scope)
         self._run: Token[Any] | None = leave_run()
 
     def __exit__(
@@ -43,11 +42,26 @@ class Step:
         self._inside = end_step(self._token, self._inside)
 
 
-@contextmanager
-def closed_by_failure(scope: Scope) -> Iterator[None]:
-    """Close the scope if the block raises; else a response may still need it."""
-    try:
-        yield
-    except BaseException:
-        scope.close()
-        raise
+class closed_by_failure:  # noqa: N801 - read as a statement
+    """A block that closes the scope if it raises, and only then.
+
+    What it returned may still need it. No `contextmanager`: that sets the error's
+    traceback, which a frozen one refuses.
+    """
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exception_type is not None:
+            self._scope.close()

@@ -21,8 +21,8 @@ from uuid import UUID
 from .. import _clock, _notices
 from .._settings import Destination, Settings
 from ..scope._attributes import Attributes
-from ..scope._current import current_scope
-from ..scope._scope import Scope
+from ..scope._current import current_scope, held_scope
+from ..scope._scope import Nowhere, Scope
 
 MAX_RUNNING = 100_000  # calls at once; beyond it the oldest note is given up, counted
 
@@ -60,6 +60,7 @@ class LiveRun:
     """A chain, tool or retriever that runs: whose it is, and its tree's name."""
 
     scope: Scope | None
+    began_in: Scope | None  # what its context held, open or closed
     root_name: str | None
     place: str | None  # where the app began it, if a notice may ask
 
@@ -87,7 +88,7 @@ class Turns:
             place = _notices.place_of_caller()
         runs = self._runs
         watch = weakref.ref(run_id, lambda _: runs.pop(key, None))
-        runs[key] = (LiveRun(owner, root_name, place), watch)
+        runs[key] = (LiveRun(owner, held_scope(), root_name, place), watch)
 
     def end_run(self, run_id: UUID) -> None:
         """End a run: from here on it gives its user to nobody."""
@@ -101,11 +102,14 @@ class Turns:
         return None if noted is None else noted[0]
 
     def place_of(self, parent: UUID | None) -> str:
-        """Return where the app made a call; in LangChain's own task, its run."""
-        place, live = _notices.place_of_caller(), self.run_of(parent)
-        if place == "unknown" and live is not None and live.place is not None:
+        """Return where the app made a call, or else began its run, or its scope."""
+        place, live, held = _notices.place_of_caller(), self.run_of(parent), held_scope()
+        if place != "unknown":
+            return place
+        if live is not None and live.place not in (None, "unknown"):
             return live.place
-        return place
+        begun = None if held is None else held.place
+        return place if begun is None else f"a place unknown (in the scope of {begun})"
 
     def is_over(self, run_id: UUID | None) -> bool:
         """Whether this run was heard of, and has ended."""
@@ -115,9 +119,19 @@ class Turns:
     def owner_of(self, parent: UUID | None) -> Scope | None:
         """Return the scope that a call inside this parent run belongs to, now."""
         current, live = current_scope(), self.run_of(parent)
-        if live is None or live.scope is None or live.scope.encloses(current):
+        if live is None or live.scope is None:
             return current
-        return live.scope
+        held = held_scope()
+        if held is None or held is live.began_in or held.encloses(live.scope):
+            return live.scope
+        if isinstance(held, Nowhere):
+            return None
+        if not live.scope.encloses(held):
+            return live.scope
+        if current is not None:
+            return current
+        # Opened inside the run, and closed: its work is the run's, if of the same user.
+        return live.scope if held.user_id == live.scope.user_id else None
 
     def begin(self, run_id: UUID, turn: Turn) -> Turn | None:
         """Note a call; return the note that had to be given up for it, if any."""

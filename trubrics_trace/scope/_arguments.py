@@ -47,7 +47,7 @@ _SHOWN = (*IDENTITY_NAMES, "tags")
 class Recipe:
     """How a decorator, scope or door reads attributes, each time it is asked."""
 
-    __slots__ = ("_constants", "_readers", "_ready", "reads")
+    __slots__ = ("_constants", "_readers", "reads", "ready")
 
     def __init__(
         self, keywords: Mapping[str, Any], read_of: Callable[[str, Any], Read]
@@ -63,7 +63,7 @@ class Recipe:
             if is_read(value)
         )
         self.reads = bool(self._readers)
-        self._ready: Attributes | None = None
+        self.ready: Attributes | None = None  # once they are known for every call
         warn_of_near_misses(keywords)
 
     @classmethod
@@ -102,12 +102,12 @@ class Recipe:
         self, instance: Any = None, args: Args = (), kwargs: Kwargs = _NO_KWARGS
     ) -> Attributes:
         """Return what holds for this call. Never raises, save when strict."""
-        if self._ready is not None:
-            return self._ready
+        if self.ready is not None:
+            return self.ready
         if not self._readers:
             # Not at decoration: a value that is wrong is told with the place that uses it.
-            self._ready = _attributes(self._constants)
-            return self._ready
+            self.ready = _attributes(self._constants)
+            return self.ready
         values = dict(self._constants)
         for name, reader, read in self._readers:
             values[name] = _otherwise(name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, NoReturn
 
+from .._notices import place_at
 from ._arguments import Identity, Metadata, Recipe, Tags
 from ._attributes import NOT_GIVEN
 from ._current import enter, held_here, leave, open_scope
@@ -77,6 +78,7 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
             )
         )
         self._opened: dict[int, Scope] = {}  # open entries; a dict's methods are atomic
+        self._entered_at: tuple[CodeType, int] | None = None
 
     def __enter__(self) -> Scope:
         return self._enter(sys._getframe(1))  # noqa: SLF001 - the block's own frame
@@ -92,6 +94,7 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
             enabled=self._enabled,
             opener=self,
         )
+        self._entered_at = (opening.f_code, opening.f_lasti)
         self._opened[id(scope)] = scope
         enter(scope)
         return scope
@@ -127,11 +130,16 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
     def __repr__(self) -> str:
         return f"trubrics_scope({self._recipe!r})"
 
+    @property
+    def _place(self) -> str:
+        """Where it was entered last."""
+        return "unknown" if self._entered_at is None else place_at(*self._entered_at)
+
     def _entry_to_leave(self) -> Scope | None:
         """Return this context's own entry, else the youngest of all that are open."""
         for scope in held_here():
-            is_mine = scope.opener is self and scope.is_open
-            if is_mine and self._opened.pop(id(scope), None) is scope:
+            if scope.opener is self:  # closed by another, it is still to be left here
+                self._opened.pop(id(scope), None)
                 return scope
         try:
             return self._opened.popitem()[1]

@@ -14,8 +14,8 @@ from concurrent.futures import Executor, Future
 from typing import Any, TypeVar, cast
 
 from ..errors import ConfigurationError
-from ._current import begin_step, current_scope, end_step
-from ._scope import Scope
+from ._current import begin_step, current_scope, end_step, scope_was_opened_here
+from ._scope import Nowhere, Scope
 from ._steps import (
     step_async_generator,
     step_awaitable,
@@ -53,10 +53,10 @@ def carry_scope(work: _Work) -> _Work:
     """
     if isinstance(work, Executor):
         return cast("_Work", _carrying_executor(work))
-    return cast("_Work", carry(work, current_scope()))
+    return cast("_Work", carry(work, current_scope() or _nowhere()))
 
 
-def carry(work: Any, origin: Scope | None) -> Any:
+def carry(work: Any, origin: Scope) -> Any:
     """Return what `carry_scope` does, bound to this scope."""
     if inspect.isgenerator(work):
         return step_generator(work, _child_of(origin))
@@ -77,18 +77,30 @@ def carry(work: Any, origin: Scope | None) -> Any:
     raise ConfigurationError(message)
 
 
-def _child_of(origin: Scope | None) -> Scope | None:
-    """Return an open scope inside `origin`; None where there is none to carry.
+def _nowhere() -> Scope:
+    return Nowhere(is_outside=not scope_was_opened_here())
 
-    Inside the nearest that says something: work that carries its own next step would
-    else stand in a scope more each time.
+
+def _child_of(origin: Scope) -> Scope:
+    """Return an open scope inside `origin`, or what stands for none.
+
+    Not inside what is over and said nothing: work that carries its own next step would
+    else stand in a scope more each time. What is open may still learn who it is.
     """
-    while origin is not None and origin.says_nothing:
+    if isinstance(origin, Nowhere):
+        return Nowhere(is_outside=origin.is_outside)
+    while origin.parent is not None and _is_past(origin):
         origin = origin.parent
-    return None if origin is None else Scope(parent=origin)
+    while origin.parent is not None and _is_past(origin.parent):
+        origin.parent = origin.parent.parent
+    return Scope(parent=origin)
 
 
-def _carry_function(work: Callable[..., _T], origin: Scope | None) -> Callable[..., _T]:
+def _is_past(scope: Scope) -> bool:
+    return scope.says_nothing and not scope.is_open
+
+
+def _carry_function(work: Callable[..., _T], origin: Scope) -> Callable[..., _T]:
     @functools.wraps(work)
     def carried(*args: Any, **kwargs: Any) -> Any:
         scope = _child_of(origin)
@@ -97,8 +109,7 @@ def _carry_function(work: Callable[..., _T], origin: Scope | None) -> Callable[.
             returned = work(*args, **kwargs)
         finally:
             end_step(step, scope)
-            if scope is not None:
-                scope.close()
+            scope.close()
         if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
             return carry(returned, origin)
         return carry(returned, origin) if inspect.iscoroutine(returned) else returned
@@ -107,7 +118,7 @@ def _carry_function(work: Callable[..., _T], origin: Scope | None) -> Callable[.
 
 
 def _carry_coroutine_function(
-    work: Callable[..., Awaitable[_T]], origin: Scope | None
+    work: Callable[..., Awaitable[_T]], origin: Scope
 ) -> Callable[..., Awaitable[_T]]:
     @functools.wraps(work)
     async def carried(*args: Any, **kwargs: Any) -> _T:

@@ -17,19 +17,27 @@ import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
 from threading import get_ident
-from typing import Final
+from typing import Final, TypeAlias
 
+from .. import _fork
 from ._attributes import Attributes
 from ._loop import running_loop
-from ._scope import Scope
+from ._scope import Nowhere, Scope
 
-_current: ContextVar[Scope | None] = ContextVar("trubrics_trace_scope", default=None)
+# The scope entered last, and what it was entered on. Never changed: copies of a context
+# share it, and what is left in one is not left in the others.
+Held: TypeAlias = "tuple[Scope, Held] | None"
+
+_current: ContextVar[Held] = ContextVar("trubrics_trace_scope", default=None)
 
 # What a task's context holds once its scopes were left: closed, so current nowhere.
 _LEFT: Final = Scope()
 _LEFT.close()
 
+_KEPT: Final = 2  # closed scopes in a row, of those that are left in any order
+
 _was_left_in_a_thread = False
+_watches_forks = False
 _IMPORTER: Final = get_ident()  # most often the main thread, and asked fast
 _modules = sys.modules
 _begin: Callable[[Callable[[], object]], object] | None = None
@@ -42,7 +50,7 @@ class Switch:
         is_on: What `configure` or the environment said, once somebody has asked.
     """
 
-    __slots__ = ("is_on",)
+    __slots__ = ("__weakref__", "is_on")
 
     def __init__(self) -> None:
         self.is_on = True
@@ -57,9 +65,10 @@ def current_scope() -> Scope | None:
     Never raises. Where the scope that the context holds has closed, the nearest open
     enclosing scope answers for it, if it is of the same user.
     """
-    scope = _current.get()
-    if scope is None or scope.is_open:
-        return scope
+    held = _current.get()
+    if held is None or held[0].is_open:
+        return None if held is None else held[0]
+    scope = held[0]
     user_id = scope.user_id
     enclosing = scope.parent
     while enclosing is not None:
@@ -71,7 +80,14 @@ def current_scope() -> Scope | None:
 
 def scope_was_opened_here() -> bool:
     """Whether this context holds a scope, open or closed; else we are outside."""
-    return _current.get() is not None
+    held = _current.get()
+    return held is not None and not (type(held[0]) is Nowhere and held[0].is_outside)
+
+
+def held_scope() -> Scope | None:
+    """Return what this context holds, open or closed."""
+    held = _current.get()
+    return None if held is None else held[0]
 
 
 def scope_was_left_elsewhere() -> bool:
@@ -102,7 +118,7 @@ def open_scope(
         prepare()
     if "uvicorn" in _modules:
         _begin_requests_outside()
-    outer = _current.get()
+    outer = held_scope()
     if outer is not None:
         if not outer.is_open:
             outer = current_scope()
@@ -113,8 +129,8 @@ def open_scope(
 
 def enter(scope: Scope) -> None:
     """Make the scope current in this context, until `leave`."""
-    scope.outer = _current.get()
-    _current.set(scope)
+    scope.stands_in = held_scope()
+    _current.set((scope, _without_what_is_past(_current.get())))
 
 
 def enter_new(own: Attributes, called: str | None) -> Scope:
@@ -123,25 +139,24 @@ def enter_new(own: Attributes, called: str | None) -> Scope:
         prepare()
     if "uvicorn" in _modules:
         _begin_requests_outside()
-    outer = parent = _current.get()
+    held = _current.get()
+    outer = parent = None if held is None else held[0]
     if outer is not None and not outer.is_open:
-        parent = current_scope()
+        parent, held = current_scope(), _without_what_is_past(held)
     scope = Scope(own, parent, called)
-    scope.outer = outer
-    _current.set(scope)
+    scope.stands_in = outer
+    _current.set((scope, held))
     return scope
 
 
 def step_out(scope: Scope) -> None:
     """Restore what was current, where this context still holds the scope."""
-    if _current.get() is scope:
-        _current.set(scope.outer or _what_is_left())
-    else:  # out of order: what was entered on top of it now stands on what was below
-        for held in held_here():
-            if held.outer is scope:
-                held.outer = scope.outer
-                break
-    scope.outer = None
+    held, above = _current.get(), []
+    while held is not None and held[0] is not scope:
+        above.append(held[0])
+        held = held[1]
+    if held is not None:
+        _current.set(_on_top(above, held[1]) or _what_is_left())
 
 
 def _begin_requests_outside() -> None:
@@ -174,11 +189,11 @@ def leave_behind() -> None:
         _current.set(_what_is_left())
 
 
-def _what_is_left() -> Scope | None:
+def _what_is_left() -> Held:
     """Return what the context holds when its outermost scope was left."""
     global _was_left_in_a_thread
     if running_loop() is not None:
-        return _LEFT
+        return (_LEFT, None)
     if get_ident() != _IMPORTER and get_ident() != threading.main_thread().ident:
         _was_left_in_a_thread = True
     return None
@@ -186,18 +201,20 @@ def _what_is_left() -> Scope | None:
 
 def leave(scope: Scope) -> None:
     """Step out of the scope, and close it."""
-    if _current.get() is scope:  # as `step_out` has it, without the call
-        _current.set(scope.outer or _what_is_left())
-        scope.outer = None
+    held = _current.get()
+    if held is not None and held[0] is scope:  # as `step_out` has it, without the call
+        _current.set(held[1] or _what_is_left())
     else:
         step_out(scope)
-    scope.is_open = False
-    scope.consumer = None
+    if scope.stands_in is None:
+        scope.is_open = False
+    else:
+        scope.close()
     for do in after_leave:
         do()
 
 
-def begin_step(inside: Scope | None, scope: Scope | None = None) -> Token[Scope | None]:
+def begin_step(inside: Scope | Held, scope: Scope | None) -> Token[Held]:
     """Make this context hold `inside`, for the one step that `end_step` ends.
 
     Args:
@@ -205,11 +222,11 @@ def begin_step(inside: Scope | None, scope: Scope | None = None) -> Token[Scope 
             step lasts, it stands in whatever is current around it.
     """
     if scope is not None:
-        scope.consumer = _current.get()
-    return _current.set(inside)
+        scope.stands_in = held_scope()
+    return _current.set((inside, None) if isinstance(inside, Scope) else inside)
 
 
-def end_step(step: Token[Scope | None], inside: Scope | None) -> Scope | None:
+def end_step(step: Token[Held], inside: Scope | Held) -> Scope | Held:
     """Restore what the context held before; return what the step left there.
 
     A step that is collected half-done may end in any other context, where there is
@@ -223,8 +240,27 @@ def end_step(step: Token[Scope | None], inside: Scope | None) -> Scope | None:
     return left
 
 
+def _before_fork() -> None:
+    # Only there is known what the child will be: `BaseProcess._bootstrap` has set it.
+    util = _modules.get("multiprocessing.util")
+    if util is not None:
+        util.register_after_fork(switch, _leave_what_a_worker_inherits)
+
+
+def _leave_what_a_worker_inherits(_: object) -> None:
+    """Be outside the scope that a pool's worker was forked in: it serves many."""
+    process = _modules["multiprocessing.process"].current_process()
+    work = getattr(getattr(process, "_target", None), "__module__", None)
+    if work in ("concurrent.futures.process", "multiprocessing.pool"):
+        _current.set((_LEFT, None))
+
+
 def prepare() -> None:
     """Make ready for records, once, before the first scope or handler."""
+    global _watches_forks
+    if not _watches_forks:
+        _watches_forks = True
+        _fork.register(before=_before_fork)
     for do in before_first_open:
         do()
 
@@ -241,8 +277,28 @@ after_leave: list[Callable[[], None]] = []
 
 
 def held_here() -> Iterator[Scope]:
-    """Yield what this context holds, and what each stands in, open or closed."""
-    scope = _current.get()
-    while scope is not None:
-        yield scope
-        scope = scope.outer if scope.outer is not None else scope.parent
+    """Yield what this context holds, open or closed, the youngest first."""
+    held = _current.get()
+    while held is not None:
+        yield held[0]
+        held = held[1]
+
+
+def _without_what_is_past(held: Held) -> Held:
+    """Return what is held, but of closed ones in a row two, then nobody.
+
+    Else every request of a connection would hold all those before.
+    """
+    closed: list[Scope] = []
+    while held is not None and not held[0].is_open:
+        closed.append(held[0])
+        held = held[1]
+    if len(closed) > _KEPT:
+        closed[_KEPT:] = [Nowhere(is_outside=False)]
+    return _on_top(closed, held)
+
+
+def _on_top(scopes: list[Scope], held: Held) -> Held:
+    while scopes:
+        held = (scopes.pop(), held)
+    return held

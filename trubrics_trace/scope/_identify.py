@@ -58,7 +58,7 @@ def identify(
     )
     scope.identify(told)
     while (parent := scope.parent) is not None:
-        if parent.names_its_own_user or not parent.is_open:
+        if parent.names_its_own_user:
             break
         parent.identify(told)
         scope = parent

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 _modules = sys.modules
+_ask: Callable[[], Any] | None = None
 
 
 def running_loop() -> Any:
     """Return the running event loop, or None."""
-    events = _modules.get("asyncio.events")
-    # Its public twin raises. Another thread may be in the middle of the import.
-    ask = getattr(events, "_get_running_loop", None)
-    return None if ask is None else ask()
+    global _ask
+    if _ask is None:
+        # Its public twin raises. Another thread may be in the middle of the import.
+        events = _modules.get("asyncio.events")
+        _ask = getattr(events, "_get_running_loop", None)
+    return None if _ask is None else _ask()

@@ -6,8 +6,9 @@ to everything inside; they are merged once, and again only after an `identify`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+from weakref import ref
 
 from ._attributes import NOT_GIVEN, NOTHING, Attributes, Given, merge
 
@@ -24,20 +25,22 @@ class Scope:
     says whether calls inside are recorded; `last_record_id` is that of the last record.
     """
 
+    _merged: Attributes
+
     __slots__ = (
         "__weakref__",
         "_epoch",
         "_merged",
         "_own",
+        "_stood_in",
         "called",
-        "consumer",
         "is_enabled",
         "is_open",
         "last_record_id",
         "names_its_own_user",
         "opener",
-        "outer",
         "parent",
+        "stands_in",
     )
 
     def __init__(
@@ -54,14 +57,13 @@ class Scope:
         self.is_open: bool = True
         self.last_record_id: str | None = None
         self.opener: object = opener
-        self.outer: Scope | None = None  # what its block stands in, while open
-        self.consumer: Scope | None = None  # what its step stands in, while open
+        self.stands_in: Scope | None = None  # what is around its block or step, now
+        self._stood_in: tuple[ref[Scope], ...] = ()  # the same, once closed
         self.parent: Scope | None = parent
         self.is_enabled: bool = enabled and (parent is None or parent.is_enabled)
         self.names_its_own_user: bool = own.user_id is not NOT_GIVEN
         self._own = own
         self._epoch: object = None  # merged when somebody asks
-        self._merged: Attributes = own
 
     @property
     def is_root(self) -> bool:
@@ -72,7 +74,7 @@ class Scope:
     def attributes(self) -> Attributes:
         """What holds in this scope: its parent's attributes and its own over them."""
         epoch = _identify_epoch
-        if self._epoch != epoch:  # merged first, then marked: a reader may come between
+        if self._epoch is not epoch:  # merged first, then marked: a reader may come between
             self._merged = self._read_through()
             self._epoch = epoch
         return self._merged
@@ -120,15 +122,17 @@ class Scope:
         inherits nothing, and carried work comes from elsewhere, but while they are open
         they know where they stand.
         """
-        waiting, seen = [other], set()
-        while waiting:
-            scope = waiting.pop()
-            if scope is self:
-                return True
-            if scope is not None and id(scope) not in seen:
-                seen.add(id(scope))
-                waiting += (scope.parent, scope.outer, scope.consumer)
-        return False
+        return other is not None and any(scope is self for scope in _all_around(other))
+
+    @property
+    def around(self) -> tuple[Scope | None, ...]:
+        """What it is below, and what it stands in, as far as that is still held."""
+        return (self.parent, self.stands_in, *(held() for held in self._stood_in))
+
+    @property
+    def place(self) -> str | None:
+        """Where its block stands, or what is traced."""
+        return getattr(self.opener, "_place", self.called and f"{self.called}()")
 
     @property
     def says_nothing(self) -> bool:
@@ -144,8 +148,11 @@ class Scope:
     def close(self) -> None:
         """Be current nowhere from here on. Closing twice is closing once."""
         self.is_open = False
-        self.consumer = None
-        self.outer = None  # else every request of a connection would hold the one before
+        around = self.stands_in
+        if around is not None and around is not self.parent:
+            # Held strongly, each request of a connection would hold the one before.
+            self._stood_in = tuple(map(ref, _all_around(around)))
+        self.stands_in = None
 
     def learn(self, own: Attributes) -> None:
         """Take the attributes that were given to it, where they had to be awaited."""
@@ -173,6 +180,35 @@ class Scope:
         }
         words = [f"{name}={value!r}" for name, value in said.items()]
         return f"<Scope {' '.join(['open' if self.is_open else 'closed', *words])}>"
+
+
+def _all_around(scope: Scope) -> Iterator[Scope]:
+    """Yield the scope and all that it stands in, each once."""
+    waiting: list[Scope | None] = [scope]
+    seen = set()
+    while waiting:
+        found = waiting.pop()
+        if found is not None and id(found) not in seen:
+            seen.add(id(found))
+            yield found
+            waiting += found.around
+
+
+class Nowhere(Scope):
+    """What stands for no scope: closed, and nobody's.
+
+    For work that was carried from where none is open, while it runs.
+
+    Attributes:
+        is_outside: Whether none ever was: then the work is not late, but outside.
+    """
+
+    __slots__ = ("is_outside",)
+
+    def __init__(self, *, is_outside: bool) -> None:
+        super().__init__()
+        self.is_open = False
+        self.is_outside = is_outside
 
 
 def _said(given: Given) -> str | None:

@@ -5,8 +5,6 @@ Rule 2: what the body had current when it yielded is current again when it goes 
 scopes opened in the body live across its steps, and the consumer never sees them.
 Rule 3: whatever is sent, thrown or closed reaches the body as if nothing were between.
 Rule 4: the scope closes when the body ends: exhausted, raised, closed or collected.
-
-A scope None is that of work that was carried from where none is open.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from ._current import begin_step, end_step
+from ._current import Held, begin_step, end_step
 from ._scope import Scope
 
 _Yield = TypeVar("_Yield")
@@ -35,7 +33,7 @@ _Return = TypeVar("_Return")
 
 
 def step_generator(
-    body: Generator[_Yield, _Send, _Return], scope: Scope | None
+    body: Generator[_Yield, _Send, _Return], scope: Scope
 ) -> Generator[_Yield, _Send, _Return]:
     """Return a generator that is `body`, each step taken inside the scope."""
     has_begun = inspect.getgeneratorstate(body) != inspect.GEN_CREATED
@@ -46,16 +44,14 @@ def step_generator(
     return stepped
 
 
-def step_iterable(
-    body: Iterable[_Yield], scope: Scope | None
-) -> Generator[_Yield, Any, None]:
+def step_iterable(body: Iterable[_Yield], scope: Scope) -> Generator[_Yield, Any, None]:
     """Return a generator of what `body` yields, each step inside the scope."""
     return step_generator(_delegate(body), scope)
 
 
 def step_async_generator(
     body: AsyncGenerator[_Yield, _Send],
-    scope: Scope | None,
+    scope: Scope,
     learn: Callable[[], Awaitable[object]] | None = None,
 ) -> AsyncGenerator[_Yield, _Send]:
     """Return an async generator that is `body`, each step inside the scope.
@@ -69,7 +65,7 @@ def step_async_generator(
 
 
 def step_async_iterable(
-    body: AsyncIterable[_Yield], scope: Scope | None
+    body: AsyncIterable[_Yield], scope: Scope
 ) -> AsyncGenerator[_Yield, Any]:
     """Return an async generator of what `body` yields, steps inside the scope."""
     return step_async_generator(_delegate_async(body), scope)
@@ -77,7 +73,7 @@ def step_async_iterable(
 
 def step_awaitable(
     body: Awaitable[_Return],
-    scope: Scope | None,
+    scope: Scope,
     leave_with: Callable[[_Return], _Return] | None = None,
 ) -> Coroutine[Any, Any, _Return]:
     """Return a coroutine that awaits `body` inside the scope, then closes it.
@@ -92,9 +88,7 @@ def step_awaitable(
     return stepped
 
 
-def step_call(
-    function: Callable[[], _Return], scope: Scope | None
-) -> Callable[[], _Return]:
+def step_call(function: Callable[[], _Return], scope: Scope) -> Callable[[], _Return]:
     """Return `function`, whose first call runs inside the scope and closes it.
 
     What it returns is awaited inside, too, if it is a coroutine.
@@ -107,13 +101,13 @@ def step_call(
         try:
             returned = function()
         except BaseException:
-            _close(scope)
+            scope.close()
             raise
         finally:
             end_step(step, scope)
         if isinstance(returned, CoroutineType):
             return step_awaitable(returned, scope)
-        _close(scope)
+        scope.close()
         return returned
 
     return stepped
@@ -121,14 +115,15 @@ def step_call(
 
 def _steps(
     body: Generator[_Yield, _Send, _Return] | Coroutine[_Yield, _Send, _Return],
-    scope: Scope | None,
+    scope: Scope,
     *,
     is_told: bool,
-    unbegun: Unbegun,
+    unbegun: Unbegun | None = None,
     closes: bool = True,
 ) -> Generator[_Yield, _Send, _Return]:
-    unbegun.begin()
-    inside = scope
+    if unbegun is not None:
+        unbegun.begin()
+    inside: Scope | Held = scope
     resume: Callable[[Any], _Yield] = body.send
     value: Any = None
     yielded: Any = None
@@ -152,17 +147,17 @@ def _steps(
                 inside = end_step(step, inside)
     finally:
         if closes:
-            _close(scope)
+            scope.close()
 
 
 async def _async_steps(
     body: AsyncGenerator[_Yield, _Send],
-    scope: Scope | None,
+    scope: Scope,
     learn: Callable[[], Awaitable[object]] | None,
     unbegun: Unbegun,
 ) -> AsyncGenerator[_Yield, _Send]:
     unbegun.begin()
-    inside = scope
+    inside: Scope | Held = scope
     resume: Callable[[Any], Awaitable[_Yield]] = partial(_first_step, body)
     value: Any = None
     try:
@@ -181,15 +176,17 @@ async def _async_steps(
                 value = yield yielded
                 resume = body.asend
             except BaseException as thrown:  # GeneratorExit too: the body decides
+                if getattr(body, "ag_frame", body) is None:  # closed by somebody else
+                    raise
                 value = _as_thrown(thrown)
                 resume = body.athrow
     finally:
-        _close(scope)
+        scope.close()
 
 
 async def _one_step(
     body: Awaitable[_Return],
-    scope: Scope | None,
+    scope: Scope,
     leave_with: Callable[[_Return], _Return] | None,
     unbegun: Unbegun,
 ) -> _Return:
@@ -197,11 +194,11 @@ async def _one_step(
     try:
         returned: _Return = await Steps(body, scope)
     except BaseException:
-        _close(scope)
+        scope.close()
         raise
     if leave_with is not None:
         return leave_with(returned)
-    _close(scope)
+    scope.close()
     return returned
 
 
@@ -214,15 +211,14 @@ class Steps:
 
     __slots__ = ("_body", "_scope")
 
-    def __init__(self, body: Awaitable[Any], scope: Scope | None) -> None:
+    def __init__(self, body: Awaitable[Any], scope: Scope) -> None:
         self._body = body
         self._scope = scope
 
     def __await__(self) -> Generator[Any, Any, Any]:
         body = self._body
         work = body if isinstance(body, CoroutineType) else _await(body)
-        begun = Unbegun(None)
-        return _steps(work, self._scope, is_told=False, unbegun=begun, closes=False)
+        return _steps(work, self._scope, is_told=False, closes=False)
 
 
 async def _await(body: Awaitable[_Return]) -> _Return:
@@ -263,8 +259,8 @@ class Unbegun:
 
     __slots__ = ("_body", "_scope")
 
-    def __init__(self, scope: Scope | None, body: object = None) -> None:
-        self._scope = scope
+    def __init__(self, scope: Scope, body: object = None) -> None:
+        self._scope: Scope | None = scope
         self._body = body
 
     def begin(self) -> None:
@@ -272,14 +268,10 @@ class Unbegun:
         self._scope = self._body = None
 
     def __del__(self) -> None:
-        _close(self._scope)
+        if self._scope is not None:
+            self._scope.close()
         if isinstance(self._body, CoroutineType):
             self._body.close()
-
-
-def _close(scope: Scope | None) -> None:
-    if scope is not None:
-        scope.close()
 
 
 def _delegate(body: Iterable[_Yield]) -> Generator[_Yield, Any, None]:

@@ -184,7 +184,7 @@ def _around_call(recipe: Recipe, name: str) -> _Wrapper:
     ) -> Any:
         if not switch.is_on:
             return wrapped(*args, **kwargs)
-        scope = enter_new(recipe.attributes(instance, args, kwargs), name)
+        scope = enter_new(recipe.ready or recipe.attributes(instance, args, kwargs), name)
         try:
             returned = wrapped(*args, **kwargs)
             if type(returned) not in FINISHED:
