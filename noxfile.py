@@ -15,10 +15,12 @@ import nox
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
-# langchain-openai comes along: it is the client that the tests talk through.
+# langchain-openai comes along: it is the client that the tests talk through. LangGraph's
+# checkpoints promise more than they keep: since 4.1 they need a newer core than they say.
+OLDER = ("langgraph-checkpoint<4.1",)
 CORES = {
-    "0.3": ("langchain-core>=0.3,<0.4", "langchain-openai>=0.3,<1"),
-    "1.0": ("langchain-core>=1.0,<1.1", "langchain-openai>=1.0,<1.1"),
+    "0.3": ("langchain-core>=0.3,<0.4", "langchain-openai>=0.3,<1", *OLDER),
+    "1.0": ("langchain-core>=1.0,<1.1", "langchain-openai>=1.0,<1.1", *OLDER),
     "newest": ("langchain-core>=1.7,<2",),
 }
 
@@ -31,7 +33,6 @@ WHAT_A_VERSION_COULD_BREAK = (
     "tests/scope",
     "tests/wrapping",
     "tests/langchain",
-    "tests/real/test_fastapi_table.py",
     "tests/real/test_openai.py",
     "tests/process/test_hook.py",
     "tests/process/test_imports.py",
