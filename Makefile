@@ -24,6 +24,9 @@ endif
 # One a second, while the rest of the line runs.
 DOTS := (while sleep 1; do printf .; done) & trap "kill $$!; echo" EXIT;
 
+# Several tests at once; coverage wants them one after the other.
+WORKERS := --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
 export FAKE BREAK COVER
 
 .DEFAULT_GOAL := help
@@ -37,7 +40,7 @@ demo: $(VENV)/demo $(if $(FAKE),,$(VENV)/model)  ## six people chat, three count
 	@$(PYTHON) -m examples.chat
 
 test: $(VENV)/test  ## every test; no model, and no network beyond loopback
-	$(PYTHON) -m $(if $(COVER),coverage run -m )pytest $(ARGS)
+	$(PYTHON) -m $(if $(COVER),coverage run -m pytest,pytest $(WORKERS)) $(ARGS)
 
 lint: $(VENV)/test $(VENV)/lint  ## ruff, mypy in its strict mode, and pyright
 	$(PYTHON) -m ruff check .

@@ -78,5 +78,8 @@ def run_tests(session: nox.Session, core: str, paths: tuple[str, ...]) -> None:
         "--editable=.",
     )
     session.run("python", "-m", "pip", "list", "--format=freeze", silent=True)
-    covered = ("coverage", "run", "-m") if os.environ.get("COVER") else ()
-    session.run("python", "-m", *covered, "pytest", *paths, *session.posargs)
+    if os.environ.get("COVER"):
+        run = ("coverage", "run", "-m", "pytest")
+    else:
+        run = ("pytest", "--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
+    session.run("python", "-m", *run, *paths, *session.posargs)
