@@ -218,6 +218,7 @@ _CHECKS: Mapping[str, tuple[str | None, _Check]] = {
     "environment": (_trace("ENVIRONMENT"), _text),
     "strict": (_trace("STRICT"), _truth),
     "capture": (None, _one_of("scoped", "all")),
+    "record": (None, _one_of("calls", "root")),
     "redact": (None, _functions),
     "before_send": (None, _function),
     "on_error": (None, _function),

@@ -79,6 +79,7 @@ class Settings:
     environment: str | None = None
     strict: bool = False
     capture: Literal["scoped", "all"] = "scoped"
+    record: Literal["calls", "root"] = "calls"
     # Not shown: a bound method or a partial shows what it is bound to.
     redact: tuple[Redactor, ...] = dataclasses.field(default=(), repr=False)
     before_send: BeforeSend | None = dataclasses.field(default=None, repr=False)
@@ -130,6 +131,7 @@ class Configuration(TypedDict, total=False):
     environment: str | None
     strict: bool | None
     capture: Literal["scoped", "all"] | None
+    record: Literal["calls", "root"] | None
     redact: Redactor | Iterable[Redactor] | None
     before_send: BeforeSend | None
     on_error: OnError | None

@@ -32,10 +32,19 @@ from ..scope._current import (
     scope_was_opened_here,
 )
 from ..scope._scope import Scope
+from ._attempts import name_of
 from ._config import config_attributes
+from ._endings import end_call, end_run, settle, watch
 from ._inline import is_somebody_skipped
-from ._telling import note_conflict, note_of, notice_user, status_of, tell
-from ._turns import MAX_RUNNING, Turn, turns
+from ._telling import (
+    late_notice,
+    note_conflict,
+    note_given_up,
+    note_of,
+    notice_user,
+    status_of,
+)
+from ._turns import Turn, turns
 
 
 class TrubricsCallbackHandler(BaseCallbackHandler):
@@ -157,6 +166,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
             tags,
             metadata,
             kwargs,
+            name_of(serialized, kwargs),
         )
 
     def on_llm_start(
@@ -181,6 +191,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
             tags,
             metadata,
             kwargs,
+            name_of(serialized, kwargs),
         )
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -191,46 +202,45 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Tell a call that has its answer."""
-        turn = turns.take(run_id)
-        if turn is not None:
-            attempt("callback_failed", tell, turn, response, "complete", None)
+        attempt("callback_failed", end_call, run_id, response, "complete", None)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Tell a call that failed, or that somebody stopped."""
-        turn = turns.take(run_id)
-        if turn is not None:
-            response = kwargs.get("response")
-            status = status_of(error)
-            attempt("callback_failed", tell, turn, response, status, error)
+        response, status = kwargs.get("response"), status_of(error)
+        attempt("callback_failed", end_call, run_id, response, status, error)
 
-    def on_chain_start(
+    # A tool or a retriever is a live run like a chain, and is told of in other words.
+    def _begin_run(
         self,
         serialized: Any,
-        inputs: Any,
+        asked: Any,
+        /,
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
         """Note a live run, whose calls belong together."""
-        name = kwargs.get("name")
+        name = name_of(serialized, kwargs)
         attempt("callback_failed", turns.begin_run, run_id, parent_run_id, name)
 
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        """Forget a live run."""
-        turns.end_run(run_id)
+    def _end_run(self, answered: Any, /, *, run_id: UUID, **kwargs: Any) -> None:
+        """Forget a live run, and tell what ends with it."""
+        attempt("callback_failed", end_run, run_id, None)
 
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """Forget a live run."""
-        turns.end_run(run_id)
+    def _fail_run(self, error: BaseException, /, *, run_id: UUID, **kwargs: Any) -> None:
+        """Forget a live run, and tell what ends with it."""
+        attempt("callback_failed", end_run, run_id, error)
 
-    # A tool or a retriever is a live run like a chain; only its input is of another type.
-    on_tool_start: Callable[..., None] = on_chain_start
-    on_tool_end: Callable[..., None] = on_chain_end
-    on_tool_error: Callable[..., None] = on_chain_error
-    on_retriever_start: Callable[..., None] = on_chain_start
-    on_retriever_end: Callable[..., None] = on_chain_end
-    on_retriever_error: Callable[..., None] = on_chain_error
+    on_chain_start: Callable[..., None] = _begin_run
+    on_chain_end: Callable[..., None] = _end_run
+    on_chain_error: Callable[..., None] = _fail_run
+    on_tool_start: Callable[..., None] = _begin_run
+    on_tool_end: Callable[..., None] = _end_run
+    on_tool_error: Callable[..., None] = _fail_run
+    on_retriever_start: Callable[..., None] = _begin_run
+    on_retriever_end: Callable[..., None] = _end_run
+    on_retriever_error: Callable[..., None] = _fail_run
 
     def __repr__(self) -> str:
         return f"<TrubricsCallbackHandler {self._recipe!r}>".replace(" >", ">")
@@ -243,8 +253,9 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         tags: list[str] | None,
         metadata: Mapping[str, Any] | None,
         kwargs: Mapping[str, Any],
+        name: str | None,
     ) -> None:
-        settle_orphans()
+        settle()
         if _runtime.is_telling():  # `before_send`, or a redactor, asks a model itself
             ledger.skip("inside_pipeline")
             return
@@ -268,16 +279,17 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         notice_user(attributes, parent_run_id)
         live = turns.run_of(parent_run_id)
         turn = note_of(run_id, parent_run_id, scope, attributes, asked, metadata, kwargs)
-        if live is not None and turn.run_name is None:
-            turn.run_name = live.root_name
+        if live is not None:
+            turn.user_turn = live.user_turn
+            if turn.user_turn is not None:
+                turn.user_turn.begin(turn.record_id)
+            turn.run_name = turn.run_name or live.root_name
+        turn.attempts = turns.attempts_of(parent_run_id, name)
         self._receive(turn)
         given_up = turns.begin(run_id, turn)
+        watch(turn, run_id)
         if given_up is not None:
-            ledger.fault(
-                "unfinished",
-                f"more than {MAX_RUNNING:,} calls run at once, so the record of the oldest "
-                "is given up; await or close what was started",
-            )
+            note_given_up(given_up)
 
     def _receive(self, turn: Turn) -> None:
         """Have the record sent to this handler's own place, or else the usual."""
@@ -297,23 +309,9 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
             return True
         # A worker may have been handed the config of a run, and know of no scope.
         if scope_was_opened_here() or turns.is_over(parent):
-            ledger.fault("late", lambda: _late(parent))
+            ledger.fault("late", lambda: late_notice(parent))
         elif scope_was_left_elsewhere():  # likely, and not known: raised nowhere
             ledger.note("late")
             if not _notices.was_said("late"):
-                ledger.say("late", _late(parent))
+                ledger.say("late", late_notice(parent))
         return False
-
-
-def _late(parent: UUID | None) -> str:
-    return (
-        f"a model call at {turns.place_of(parent)} came when no scope was open any more, "
-        "so it is not recorded; carry the scope with carry_scope(...), or open it in the "
-        "web framework's middleware"
-    )
-
-
-def settle_orphans() -> None:
-    """Tell the calls whose end nobody can report any more, as cancelled."""
-    for turn, ended in turns.take_orphans():
-        attempt("callback_failed", tell, turn, None, "cancelled", None, ended)

@@ -66,12 +66,14 @@ def register(context_module: ModuleType) -> None:
 
 
 def _register(context_module: ModuleType) -> None:
-    from ._handler import TrubricsCallbackHandler, settle_orphans
+    from ._endings import forget_tasks, settle, settle_scope
+    from ._handler import TrubricsCallbackHandler
     from ._turns import turns
 
-    after_leave[:] = _runtime.when_settling[:] = [settle_orphans]
+    after_leave[:] = [settle_scope]
+    _runtime.when_settling[:] = [settle]
     when_leaving_everything[:] = [leave_run]
-    _runtime.when_forked[:] = [turns.clear]
+    _runtime.when_forked[:] = [turns.clear, forget_tasks]
     import_module(context_module.__name__)  # another thread may be in the middle of it
     hooks = context_module._configure_hooks  # noqa: SLF001 - it has no public way to ask
     entry = (Hook(), True, TrubricsCallbackHandler, None)

@@ -15,8 +15,9 @@ from ..pipeline._redact import told_by_itself
 from ..scope._attributes import NOT_GIVEN, Attributes, union
 from ..scope._scope import Scope
 from ._messages import answer_of, prompt_of, tell_messages, tool_calls_of
-from ._turns import Turn, turns
+from ._turns import MAX_RUNNING, Attempts, LiveRun, Turn, turns
 from ._usage import usage_of
+from ._user_turns import UserTurn
 
 # What of a call's parameters is told; the rest may hold anything, keys included.
 _PARAMETERS = (
@@ -84,6 +85,26 @@ def notice_user(attributes: Attributes, parent: UUID | None) -> None:
             ledger.say("without_user", _without_user(parent))
 
 
+def note_given_up(turn: Turn) -> None:
+    """Count a call whose note had to make room, and say so once."""
+    if turn.user_turn is not None:
+        turn.user_turn.forget(turn.record_id)
+    ledger.fault(
+        "unfinished",
+        f"more than {MAX_RUNNING:,} calls run at once, so the record of the oldest "
+        "is given up; await or close what was started",
+    )
+
+
+def late_notice(parent: UUID | None) -> str:
+    """Return what is said of a call that came after its scope."""
+    return (
+        f"a model call at {turns.place_of(parent)} came when no scope was open any more, "
+        "so it is not recorded; carry the scope with carry_scope(...), or open it in the "
+        "web framework's middleware"
+    )
+
+
 def _without_user(parent: UUID | None) -> str:
     return (
         f"a model call at {turns.place_of(parent)} has no user; give user_id= to the "
@@ -98,14 +119,17 @@ def tell(
     error: BaseException | None,
     ended: float | None = None,
 ) -> None:
-    """Build the record of a call that is over, and hand it to the pipeline.
+    """Build the record of a call that is over, and hand it on.
 
     Args:
         ended: When it was over, on the monotonic clock; default: now.
     """
     ended = _clock.monotonic() if ended is None else ended
+    failed = [] if turn.attempts is None else turn.attempts.take()
+    first = failed[0].turn if failed else turn
     generations = _generations(response)
     attributes = turn.attributes
+    error_type, error_message = _said_of(error, status)
     record = PromptRecord(
         record_id=turn.record_id,
         parent_run_id=turn.parent_run_id,
@@ -117,23 +141,54 @@ def tell(
         tags=union(("langchain",), attributes.tags),
         metadata=attributes.metadata,
         status=status,
-        error_type=type(error).__name__
-        if status == "error" and error is not None
-        else None,
-        error_message=told_by_itself(error)
-        if status == "error" and error is not None
-        else None,
+        error_type=error_type,
+        error_message=error_message,
         prompt=turn.prompt,
         messages=turn.messages,
-        started_at=turn.started_at,
-        latency_seconds=round(ended - turn.started, 6),
+        attempts=len(failed) + 1,
+        attempt_errors=tuple(type(each.error).__name__ for each in failed) or None,
+        started_at=first.started_at,
+        latency_seconds=round(ended - first.started, 6),
         first_token_seconds=(
-            None if turn.first_token is None else round(turn.first_token - turn.started, 6)
+            None if turn.first_token is None else round(turn.first_token - first.started, 6)
         ),
         parameters=turn.parameters,
         **_answer(turn, generations, response),
     )
-    _runtime.accept(record, turn.scope, tuple(turn.recipients.values()))
+    recipients = tuple(turn.recipients.values())
+    whole = turn.user_turn
+    if whole is None or not whole.add(record, turn.scope, recipients):
+        _runtime.accept(record, turn.scope, recipients)
+    if whole is not None:
+        whole.forget(turn.record_id, *(each.turn.record_id for each in failed))
+        _tell_whole(whole)
+
+
+def tell_run(run: LiveRun, error: BaseException | None, status: Status) -> None:
+    """Tell what ends with a run: attempts that all failed, a user's turn."""
+    failed = []
+    if run.attempts is not None and run.is_outermost:
+        run.attempts.is_over = True
+        failed = run.attempts.take()
+    if failed:
+        last = failed.pop()
+        last.turn.attempts = Attempts(failed=failed)
+        tell(last.turn, last.response, "error", last.error, last.ended)
+    if run.user_turn is not None and run.is_root:
+        run.user_turn.end(status, *_said_of(error, status))
+        _tell_whole(run.user_turn)
+
+
+def _tell_whole(turn: UserTurn) -> None:
+    told = turn.take()
+    if told is not None:
+        _runtime.accept(*told)
+
+
+def _said_of(error: BaseException | None, status: Status) -> tuple[str | None, str | None]:
+    if error is None or status != "error":
+        return None, None
+    return type(error).__name__, told_by_itself(error)
 
 
 def _answer(turn: Turn, generations: list[Any], response: Any) -> dict[str, Any]:
@@ -155,8 +210,15 @@ def _answer(turn: Turn, generations: list[Any], response: Any) -> dict[str, Any]
         or _first_of(info, "model_name", "model")
         or first_text(llm_output, "model_name", "model"),
         "provider": turn.provider or _first_of(info, "model_provider"),
+        "cache_hit": any(map(_is_from_cache, messages)) or None,
         **usage_of(generations, llm_output),
     }
+
+
+def _is_from_cache(message: Any) -> bool:
+    # `BaseChatModel._convert_cached_generations` of langchain-core marks them so.
+    usage = getattr(message, "usage_metadata", None)
+    return isinstance(usage, Mapping) and usage.get("total_cost") == 0
 
 
 def status_of(error: BaseException) -> Status:

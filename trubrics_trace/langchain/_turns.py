@@ -12,17 +12,21 @@ Rule 4: inside a garbage collection there is one operation of a deque or a dict,
 from __future__ import annotations
 
 import dataclasses
+import sys
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from .. import _clock, _notices
+from .. import _clock, _notices, _runtime
 from .._settings import Destination, Settings
 from ..scope._attributes import Attributes
 from ..scope._current import current_scope, held_scope
 from ..scope._scope import Nowhere, Scope
+from ._attempts import is_for_attempts, run_tried_here
+from ._context import run_here
+from ._user_turns import UserTurn
 
 MAX_RUNNING = 100_000  # calls at once; beyond it the oldest note is given up, counted
 
@@ -46,6 +50,9 @@ class Turn:
     first_token: float | None = None
     pieces: list[str] = dataclasses.field(default_factory=list)
     recipients: dict[Destination, Settings] = dataclasses.field(default_factory=dict)
+    attempts: Attempts | None = None  # those that it is one of
+    user_turn: UserTurn | None = None  # what it is told as a part of
+    watched: set[int] | None = None  # the calls of the task that it ends with
 
     def note_token(self, token: object) -> None:
         """Note that something came, and what, should nothing else be left of it."""
@@ -56,13 +63,51 @@ class Turn:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that failed: its note, what there was of an answer, and when."""
+
+    turn: Turn
+    response: Any
+    error: BaseException
+    ended: float
+
+
+@dataclasses.dataclass(slots=True)
+class Attempts:
+    """The attempts at one call that have failed so far."""
+
+    failed: list[Failure] = dataclasses.field(default_factory=list)
+    is_over: bool = False
+
+    def take(self) -> list[Failure]:
+        """Take all that failed, and begin anew."""
+        failed, self.failed = self.failed, []
+        return failed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class LiveRun:
-    """A chain, tool or retriever that runs: whose it is, and its tree's name."""
+    """A chain, tool or retriever that runs: whose it is, and its tree's name.
+
+    Attributes:
+        began_in: What its context held, open or closed.
+        place: Where the app began it, if a notice may ask.
+        attempts: Those at one call, where that is what it runs for.
+        tries: What they are called, where that alone can show that it runs for them.
+        is_outermost: Whether these end with it, and not with a run around it.
+        user_turn: What its tree is told as, if as one.
+        is_root: Whether that ends with it.
+    """
 
     scope: Scope | None
-    began_in: Scope | None  # what its context held, open or closed
+    began_in: Scope | None
     root_name: str | None
-    place: str | None  # where the app began it, if a notice may ask
+    place: str | None
+    attempts: Attempts | None
+    tries: str | None
+    is_outermost: bool
+    user_turn: UserTurn | None
+    is_root: bool
 
 
 class Turns:
@@ -76,25 +121,59 @@ class Turns:
         # None: over, and known to be while a context that outlived it holds its id.
         self._runs: dict[int, tuple[LiveRun | None, weakref.ref[UUID]]] = {}
         self._orphans: deque[tuple[int, float]] = deque()
+        self._abandoned: deque[LiveRun] = deque()
 
     def begin_run(self, run_id: UUID, parent: UUID | None, name: str | None) -> None:
         """Note a chain, tool or retriever, until its end or its collection."""
         key = run_id.int
         live = self.run_of(parent)
-        root_name = live.root_name if live is not None else name
         owner = self.owner_of(parent)
         place = live.place if live is not None else None
         if live is None and (owner is None or owner.user_id is None):
             place = _notices.place_of_caller()
-        runs = self._runs
-        watch = weakref.ref(run_id, lambda _: runs.pop(key, None))
-        runs[key] = (LiveRun(owner, held_scope(), root_name, place), watch)
+        is_tried, outer = is_for_attempts(name), self.attempts_of(parent, name)
+        user_turn = live.user_turn if live is not None else None
+        if live is None and _runtime.settings().record == "root":
+            user_turn = UserTurn(run_id, name)
+        run = LiveRun(
+            scope=owner,
+            began_in=held_scope(),
+            root_name=live.root_name if live is not None else name,
+            place=place,
+            attempts=None if is_tried is False else outer or Attempts(),
+            tries=None if is_tried else name,
+            is_outermost=outer is None,
+            user_turn=user_turn,
+            is_root=live is None,
+        )
+        runs, abandoned = self._runs, self._abandoned
 
-    def end_run(self, run_id: UUID) -> None:
+        def forget(_: object) -> None:
+            noted = runs.pop(key, None)
+            if noted is not None and noted[0] is not None:
+                abandoned.append(noted[0])
+
+        runs[key] = (run, weakref.ref(run_id, forget))
+
+    def end_run(self, run_id: UUID) -> LiveRun | None:
         """End a run: from here on it gives its user to nobody."""
         noted = self._runs.pop(run_id.int, None)
-        if noted is not None and noted[1]() is run_id:
+        if noted is None:
+            return None
+        if noted[1]() is run_id:
             self._runs[run_id.int] = (None, noted[1])
+        return noted[0]
+
+    def attempts_of(self, parent: UUID | None, name: str | None) -> Attempts | None:
+        """Return the attempts that what begins now is one of, if it is."""
+        tried = run_here()
+        if tried is None and sys.version_info < (3, 11):
+            tried = run_tried_here()
+        for run_id in (tried, parent):
+            live = self.run_of(run_id)
+            if live is not None and live.attempts and live.tries in (None, name):
+                return live.attempts
+        return None
 
     def run_of(self, run_id: UUID | None) -> LiveRun | None:
         """Return a live run by its id."""
@@ -152,7 +231,27 @@ class Turns:
     def take(self, run_id: UUID) -> Turn | None:
         """Take a call's note back; whoever comes first has it, and nobody after."""
         noted = self._turns.pop(run_id.int, None)
-        return None if noted is None else noted[0]
+        if noted is None:
+            return None
+        if noted[0].watched is not None:
+            noted[0].watched.discard(run_id.int)
+        return noted[0]
+
+    def give_up(self, keys: set[int], is_over: Callable[[Turn], bool]) -> None:
+        """Let those of these calls be orphans whose end is proven."""
+        now = _clock.monotonic()
+        for key in tuple(keys):
+            noted = self._turns.get(key)
+            if noted is None or is_over(noted[0]):
+                keys.discard(key)
+                self._orphans.append((key, now))
+
+    def take_abandoned(self) -> LiveRun | None:
+        """Take a run that was collected before its end."""
+        try:
+            return self._abandoned.popleft()
+        except IndexError:
+            return None
 
     def take_orphans(self) -> list[tuple[Turn, float]]:
         """Take the notes of calls whose end nobody can report, and since when."""
@@ -172,6 +271,7 @@ class Turns:
         self._turns.clear()
         self._runs.clear()
         self._orphans.clear()
+        self._abandoned.clear()
 
 
 turns = Turns()

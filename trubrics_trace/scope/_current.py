@@ -180,7 +180,7 @@ def finish(scope: Scope) -> None:
     scope.close()
     leave_behind()
     for do in after_leave:
-        do()
+        do(scope)
 
 
 def leave_behind() -> None:
@@ -211,7 +211,7 @@ def leave(scope: Scope) -> None:
     else:
         scope.close()
     for do in after_leave:
-        do()
+        do(scope)
 
 
 def begin_step(inside: Scope | Held, scope: Scope | None) -> Token[Held]:
@@ -273,7 +273,7 @@ before_first_open: list[Callable[[], object]] = []
 when_leaving_everything: list[Callable[[], object]] = []
 
 # The slot for what is to be told at the latest when a scope closes.
-after_leave: list[Callable[[], None]] = []
+after_leave: list[Callable[[Scope], None]] = []
 
 
 def held_here() -> Iterator[Scope]:

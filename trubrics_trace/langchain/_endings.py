@@ -1,0 +1,127 @@
+"""How a call ends: with its answer, an error, or nobody to report it.
+
+langchain-core up to 1.7 tells nobody that an `ainvoke` was cancelled
+(langchain-ai/langchain#39163). What proves it:
+Rule 1: the run's id is collected. Nobody can report the end any more.
+Rule 2: the task that the call was begun in is done, or leaves the scope that it began in.
+That holds for `agenerate` alone, which ends where it began; a stream may go on elsewhere.
+Rule 3: a few turns of the loop are waited for, in which the end may be reported after all:
+LangChain shields its callbacks, in tasks of their own.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from types import FrameType
+from typing import Any
+from uuid import UUID
+
+from .. import _clock
+from .._record import Status
+from ..pipeline._guard import attempt
+from ..scope._loop import running_loop
+from ..scope._scope import Scope
+from ._telling import status_of, tell, tell_run
+from ._turns import Failure, Turn, turns
+
+_TURNS_OF_THE_LOOP = 3
+
+# By its id, what each task that waits for an answer waits for. The reference tells whether
+# the id is still that task's.
+_waiting: dict[int, tuple[weakref.ref[Any], set[int]]] = {}
+
+
+def end_call(
+    run_id: UUID, response: Any, status: Status, error: BaseException | None
+) -> None:
+    """Tell a call that is over, unless its failure may yet be made good."""
+    turn = turns.take(run_id)
+    if turn is None:
+        return
+    attempts = turn.attempts
+    if status == "error" and error is not None and attempts and not attempts.is_over:
+        failure = Failure(turn, response, error, _clock.monotonic())
+        attempts.failed.append(failure)
+        return
+    attempt("callback_failed", tell, turn, response, status, error)
+
+
+def end_run(run_id: UUID, error: BaseException | None) -> None:
+    """Tell what ends with a chain, tool or retriever, and forget it."""
+    run = turns.end_run(run_id)
+    if run is not None:
+        status = "complete" if error is None else status_of(error)
+        attempt("callback_failed", tell_run, run, error, status)
+
+
+def settle() -> None:
+    """Tell what nobody can report the end of any more, as cancelled."""
+    for turn, ended in turns.take_orphans():
+        attempt("callback_failed", tell, turn, None, "cancelled", None, ended)
+    while (run := turns.take_abandoned()) is not None:
+        attempt("callback_failed", tell_run, run, None, "cancelled")
+
+
+def settle_scope(scope: Scope) -> None:
+    """Settle, and tell what this task has begun in a scope that it leaves."""
+    if _waiting and running_loop() is not None:
+        entry = _waiting.get(id(_task()))
+        if entry is not None:
+            turns.give_up(entry[1], lambda turn: turn.scope is scope)
+    settle()
+
+
+def watch(turn: Turn, run_id: UUID) -> None:
+    """Note which task ends this call with itself, if one does."""
+    if running_loop() is None or not _is_awaited(sys._getframe(1)):  # noqa: SLF001 - as above
+        return
+    task = _task()
+    key = id(task)
+    entry = _waiting.get(key)
+    if entry is None or entry[0]() is not task:
+        entry = _waiting[key] = (weakref.ref(task, _forget), set())
+        task.add_done_callback(_task_is_done)
+    entry[1].add(run_id.int)
+    turn.watched = entry[1]
+
+
+def forget_tasks() -> None:
+    """Forget everything: in a forked child, whose parent will tell it."""
+    _waiting.clear()
+
+
+def _task() -> Any:
+    return sys.modules["asyncio"].current_task()
+
+
+def _forget(dead: weakref.ref[Any]) -> None:
+    for key, (reference, _) in tuple(_waiting.items()):
+        if reference is dead:
+            _waiting.pop(key, None)
+
+
+def _task_is_done(task: Any) -> None:
+    entry = _waiting.pop(id(task), None)
+    if entry is not None and entry[1]:
+        _after(_TURNS_OF_THE_LOOP, task.get_loop(), entry[1])
+
+
+def _after(turns_left: int, loop: Any, keys: set[int]) -> None:
+    if turns_left and not loop.is_closed():
+        loop.call_soon(_after, turns_left - 1, loop, keys)
+        return
+    turns.give_up(keys, lambda _: True)
+    settle()
+
+
+def _is_awaited(frame: FrameType | None) -> bool:
+    """Whether a call is begun by what awaits its answer, and not by a stream."""
+    while frame is not None and _is_between(frame):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_name == "agenerate"
+
+
+def _is_between(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__", ""))
+    return module.startswith(("langchain_core.callbacks.", "trubrics_trace."))
