@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _EXIT_SECONDS = 1.0  # the most that delivery may hold up the end of a program
 
 when_settling: list[Callable[[], None]] = []
+when_ending: list[Callable[[], None]] = []
 when_forked: list[Callable[[], object]] = []
 
 _known: dict[str, Settings] = {}  # what holds, once somebody has asked or said
@@ -292,6 +293,8 @@ def _at_exit() -> None:
     """Wait for delivery only where it can be expected to happen."""
     with contextlib.suppress(TelemetryError):  # in strict mode; here nobody can catch it
         _settle_notes()
+        for do in when_ending:
+            do()
     is_worth_waiting = any(
         one.sender is not None and one.spool.pending and not one.sender.is_failing
         for one in deliveries.all()

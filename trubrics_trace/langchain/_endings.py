@@ -63,6 +63,12 @@ def settle() -> None:
         attempt("callback_failed", tell_run, run, None, "cancelled")
 
 
+def give_up() -> None:
+    """Tell what has failed, or begun to be answered, by the end of the process."""
+    turns.abandon_runs()
+    settle()
+
+
 def settle_scope(scope: Scope) -> None:
     """Settle, and tell what this task has begun in a scope that it leaves."""
     if _waiting and running_loop() is not None:
@@ -74,9 +80,13 @@ def settle_scope(scope: Scope) -> None:
 
 def watch(turn: Turn, run_id: UUID) -> None:
     """Note which task ends this call with itself, if one does."""
-    if running_loop() is None or not _is_awaited(sys._getframe(1)):  # noqa: SLF001 - as above
+    if running_loop() is None:
+        return
+    if not _is_awaited(sys._getframe(1)):  # noqa: SLF001 - as logging finds its caller
         return
     task = _task()
+    if task is None:  # the loop itself runs it
+        return
     key = id(task)
     entry = _waiting.get(key)
     if entry is None or entry[0]() is not task:

@@ -66,12 +66,13 @@ def register(context_module: ModuleType) -> None:
 
 
 def _register(context_module: ModuleType) -> None:
-    from ._endings import forget_tasks, settle, settle_scope
+    from ._endings import forget_tasks, give_up, settle, settle_scope
     from ._handler import TrubricsCallbackHandler
     from ._turns import turns
 
     after_leave[:] = [settle_scope]
     _runtime.when_settling[:] = [settle]
+    _runtime.when_ending[:] = [give_up]
     when_leaving_everything[:] = [leave_run]
     _runtime.when_forked[:] = [turns.clear, forget_tasks]
     import_module(context_module.__name__)  # another thread may be in the middle of it

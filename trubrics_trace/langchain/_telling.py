@@ -35,6 +35,9 @@ _PARAMETERS = (
     "tool_choice",
 )
 
+# What LangGraph raises to leave a graph for a while, or for another node: no error.
+_CONTROL_FLOW = ("GraphBubbleUp", "ParentCommand", "NodeInterrupt")
+
 
 def note_of(
     run_id: UUID,
@@ -227,6 +230,8 @@ def status_of(error: BaseException) -> Status:
         return "stopped"
     if isinstance(error, asyncio.CancelledError):
         return "cancelled"
+    if any(kind.__name__ in _CONTROL_FLOW for kind in type(error).__mro__):
+        return "complete"
     return "error"
 
 

@@ -246,6 +246,13 @@ class Turns:
                 keys.discard(key)
                 self._orphans.append((key, now))
 
+    def abandon_runs(self) -> None:
+        """Let all that run be abandoned."""
+        for run, _ in tuple(self._runs.values()):
+            if run is not None:
+                self._abandoned.append(run)
+        self._runs.clear()
+
     def take_abandoned(self) -> LiveRun | None:
         """Take a run that was collected before its end."""
         try:
