@@ -244,3 +244,29 @@ def test_aflush_in_strict_mode() -> None:
     track_event("first", user_id="alice")
     with pytest.raises(errors.TelemetryError, match="not_delivered"):
         asyncio.run(aflush(30.0))
+
+
+BOTH = {"api_key": "k-1", "email": "alice@example.com", "password": "correct horse"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"api_key", "email", "password"}, ["both an API key"]),
+        ({"api_key", "email"}, []),
+        ({"email"}, ["TRUBRICS_PASSWORD as well"]),
+        ({"password"}, ["TRUBRICS_EMAIL as well"]),
+        ({"email", "password"}, []),
+    ],
+)
+def test_credentials_of_two_platforms(
+    given: set[str], expected: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where two credentials are given, or half of one, that is said once, and no secret."""
+    settings = configure(**{name: BOTH[name] for name in given})  # type: ignore[arg-type]
+    configured = [message for message in caplog.messages if "record" in message]
+    assert len(expected) == len(configured)
+    assert all(words in said for words, said in zip(expected, configured, strict=True))
+    assert not any(BOTH["password"] in said or "k-1" in said for said in configured)
+    is_key_there = "api_key" in given
+    assert is_key_there == ("ingestion" == settings.destination.platform)

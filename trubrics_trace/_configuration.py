@@ -47,6 +47,23 @@ def settings_from(
     return Settings(**values)
 
 
+def notice_credentials(settings: Settings) -> None:
+    """Say once which of two credentials hold, or what half of one is missing."""
+    if settings.api_key and settings.email and settings.password:
+        ledger.say(
+            "two_platforms",
+            "both an API key and an e-mail with its password are set, so records go where "
+            "the key says; unset the ones that are not meant",
+        )
+    elif not settings.api_key and bool(settings.email) != bool(settings.password):
+        missing = "TRUBRICS_PASSWORD" if settings.email else "TRUBRICS_EMAIL"
+        ledger.say(
+            "half_credentials",
+            f"of an e-mail and its password one is missing, so records stay on this "
+            f"machine; set {missing} as well",
+        )
+
+
 def _take_client(client: Any, values: dict[str, Any]) -> None:
     """Take an official client's key and host; its thread is left alone."""
     if client is None:

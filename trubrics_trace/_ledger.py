@@ -12,6 +12,7 @@ import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import Any
 
 from . import _notices
 from .errors import PASSING, TelemetryError
@@ -71,8 +72,19 @@ class Ledger:
         Raises:
             TelemetryError: It raised, and strict mode is on.
         """
+        self._guarded(_notices.say_once, key, message, again_after)
+
+    def tell(self, message: str) -> None:
+        """Say what went well, each time; if the logging raises, count that.
+
+        Raises:
+            TelemetryError: It raised, and strict mode is on.
+        """
+        self._guarded(_notices.tell, message)
+
+    def _guarded(self, say: Callable[..., None], *what: Any) -> None:
         try:
-            _notices.say_once(key, message, again_after)
+            say(*what)
         except PASSING:
             raise
         except BaseException as error:

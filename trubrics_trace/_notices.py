@@ -43,6 +43,15 @@ def say_once(key: str, message: str, again_after: float = math.inf) -> None:
     logger.warning("%s", message)
 
 
+def tell(message: str) -> None:
+    """Say what went well, each time, for those who listen to that.
+
+    Raises:
+        BaseException: What a filter of the app's own logging raises.
+    """
+    logger.info("%s", message)
+
+
 def was_said(key: str) -> bool:
     """Whether `key` was said, and is not to be said again yet."""
     until = _said.get(key)  # asked once: another thread may forget it

@@ -18,10 +18,10 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from . import _clock, _fork, _notices
-from ._configuration import settings_from
+from ._configuration import notice_credentials, settings_from
 from ._ledger import ledger
 from ._record import Record
-from ._settings import LOCAL, Configuration, Destination, Settings
+from ._settings import Configuration, Settings
 from ._stats import FlushReport, Stats
 from .delivery import _delivery
 from .delivery._delivery import deliveries
@@ -66,6 +66,7 @@ def _obey(new: Settings) -> None:
     """Let lower rooms do as the settings say."""
     ledger.strict = new.strict
     switch.is_on = new.enabled
+    notice_credentials(new)
 
 
 def settings_with(**given: Any) -> Settings | None:
@@ -233,13 +234,6 @@ def capture(take: Callable[[Record], object]) -> Iterator[None]:
             _captures.remove(take)
 
 
-def destination_of(record: Record, settings: Settings) -> Destination:
-    """Return where a record is meant to go: nobody's may be told to stay."""
-    if record.user_id is None and not settings.anonymous_user:
-        return LOCAL
-    return settings.destination
-
-
 def _accept(record: Record, scope: Scope | None, recipients: Sequence[Settings]) -> None:
     settings = recipients[0]  # they differ in credentials only
     if not settings.enabled:
@@ -251,7 +245,7 @@ def _accept(record: Record, scope: Scope | None, recipients: Sequence[Settings])
             _captures[-1](record)
             return
         for one in recipients:
-            deliveries.to(destination_of(record, one), one).keep(record, line)
+            deliveries.to(one.destination_of(record.user_id), one).keep(record, line)
 
     kept = take_through_pipeline(record, settings, keep)
     while kept is not None and scope is not None:

@@ -90,6 +90,10 @@ class Settings:
         # Once: every record asks.
         object.__setattr__(self, "destination", self._destination())
 
+    def destination_of(self, user_id: str | None) -> Destination:
+        """Return where a user's records go: nobody's may be told to stay."""
+        return self.destination if user_id or self.anonymous_user else LOCAL
+
     def _destination(self) -> Destination:
         """Return where records go: today's platform, the older one, or only here."""
         if self.api_key:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .. import _clock
+from .._ledger import ledger
 from .._record import EventRecord, FeedbackRecord, PromptRecord, Record, TrackedRecord
 from .._settings import PLATFORM_HOST
 from ._http import Answer, Connection, NoAnswerError
@@ -78,7 +79,10 @@ class PlatformTransport:
             return Retry(f"no answer: {error}", is_heard=error.is_heard)
         except _STRANGE as error:
             return Retry(f"a strange answer: {type(error).__name__}")
-        return self._outcome_of(answer)
+        outcome = self._outcome_of(answer)
+        if isinstance(outcome, Delivered) and route == _PROMPTS:
+            ledger.tell(f"prompt {record.record_id} has been saved to Trubrics")
+        return outcome
 
     def close(self) -> None:
         """Close the connection."""
@@ -110,6 +114,7 @@ class PlatformTransport:
         lives = float(answer.body.get("expiresIn", 3600))
         self._email = answer.body.get("email", self._email)  # it knows it in any case
         self._token = answer.body["idToken"]
+        ledger.tell("the Trubrics account has been authenticated")
         self._token_until = _clock.monotonic() + max(1.0, lives - _RENEW_BEFORE_SECONDS)
         return None
 

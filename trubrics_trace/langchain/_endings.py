@@ -64,7 +64,7 @@ def settle() -> None:
 
 
 def give_up() -> None:
-    """Tell what has failed, or begun to be answered, by the end of the process."""
+    """Tell what the process ends in the middle of."""
     turns.abandon_runs()
     settle()
 
