@@ -91,7 +91,8 @@ class UserTurn:
         status, error_type, error_message, ended = end
         calls = self._calls
         records = [record for record, _, _ in calls]
-        first, last = records[0], records[-1]
+        first = min(records, key=lambda record: record.started_at)
+        last = records[-1]
         if status == "complete" and last.status in ("stopped", "cancelled"):
             status = last.status  # LangChain ends a stream that is left like any other
         tools = tuple(call for record in records for call in record.tool_calls or ())
