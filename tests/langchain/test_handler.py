@@ -711,6 +711,29 @@ class TestSeveralHandlers:
         assert 1 == len(events)
         assert [1, 1] == [len(first.events), len(second.events)]
 
+    @pytest.mark.parametrize("user", [None, "carol"])
+    def test_two_users(self, user: str | None, tmp_path: Path) -> None:
+        """To each place goes its own handler's user, unless the scope names one."""
+        trubrics_trace.configure(spool_dir=tmp_path)
+        with serve_ingestion("one") as first, serve_ingestion("two") as second:
+            alice = TrubricsCallbackHandler(
+                api_key="one", host=first.url, user_id="alice", tags="a"
+            )
+            bob = TrubricsCallbackHandler(
+                api_key="two", host=second.url, user_id="bob", tags="b"
+            )
+            given = {} if user is None else {"user_id": user}
+            with trubrics_scope(tags="scope", **given):  # type: ignore[arg-type]
+                model().invoke("Hello", config={"callbacks": [alice, bob]})
+            assert trubrics_trace.flush(10)
+
+        told = [
+            (server.events[0]["user_id"], server.events[0]["prompt"])
+            for server in (first, second)
+        ]
+        assert [(user or "alice", "Hello"), (user or "bob", "Hello")] == told
+        assert [1, 1] == [len(first.events), len(second.events)]
+
     def test_what_is_configured_later_holds_for_a_handler_made_before(
         self, captured_prompts: list[PromptRecord], tmp_path: Path
     ) -> None:

@@ -38,13 +38,12 @@ from ._endings import end_call, end_run, settle, watch
 from ._inline import is_somebody_skipped
 from ._telling import (
     late_notice,
-    note_conflict,
     note_given_up,
     note_of,
     notice_user,
     status_of,
 )
-from ._turns import Turn, turns
+from ._turns import note_conflict, turns
 
 
 class TrubricsCallbackHandler(BaseCallbackHandler):
@@ -261,10 +260,8 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
             return
         own = NOTHING if self._is_hooks_own else self._recipe.attributes()
         noted = turns.get(run_id)
-        if noted is not None:  # another handler heard of it first: one record, of both
-            note_conflict(own, noted.attributes)
-            noted.attributes = merge(own, noted.attributes)
-            self._receive(noted)
+        if noted is not None:  # another handler heard of it first
+            noted.join(own, self._recipient())
             return
         scope = turns.owner_of(parent_run_id)
         if not self._is_recorded(scope, parent_run_id):
@@ -274,31 +271,32 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         if turns.is_over(parent_run_id):  # a context outlived the run that it tells of
             own, config = without_identity(own), without_identity(config)
         inner = NOTHING if scope is None else scope.attributes
-        attributes = merge(merge(own, config), inner)
+        said = merge(config, inner)
+        attributes = merge(own, said)
         note_conflict(own, config, inner)
         notice_user(attributes, parent_run_id)
         live = turns.run_of(parent_run_id)
         turn = note_of(run_id, parent_run_id, scope, attributes, asked, metadata, kwargs)
+        turn.said = said
+        turn.send_to(self._recipient())
         if live is not None:
             turn.user_turn = live.user_turn
             if turn.user_turn is not None:
                 turn.user_turn.begin(turn.record_id)
             turn.run_name = turn.run_name or live.root_name
         turn.attempts = turns.attempts_of(parent_run_id, name)
-        self._receive(turn)
         given_up = turns.begin(run_id, turn)
         watch(turn, run_id)
         if given_up is not None:
             note_given_up(given_up)
 
-    def _receive(self, turn: Turn) -> None:
-        """Have the record sent to this handler's own place, or else the usual."""
+    def _recipient(self) -> Settings:
+        """Return where this handler sends: a place of its own, or else the usual."""
         usual = _runtime.settings()
         if self._settled_on is not usual:  # configured anew: all but the credentials
             self._settings = _runtime.settings_with(**self._given)
             self._settled_on = usual
-        settings = self._settings or usual
-        turn.recipients.setdefault(settings.destination, settings)
+        return self._settings or usual
 
     def _is_recorded(self, scope: Scope | None, parent: UUID | None) -> bool:
         if scope is not None:

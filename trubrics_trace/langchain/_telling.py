@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -72,12 +73,6 @@ def note_of(
     )
 
 
-def note_conflict(*told: Attributes) -> None:
-    """Count it where these name more than one user."""
-    if len({one.user_id for one in told} - {NOT_GIVEN}) > 1:
-        ledger.note("user_conflict")
-
-
 def notice_user(attributes: Attributes, parent: UUID | None) -> None:
     """Count a call that has no user, and say so once, with its place."""
     if attributes.user_id is NOT_GIVEN:
@@ -137,12 +132,7 @@ def tell(
         record_id=turn.record_id,
         parent_run_id=turn.parent_run_id,
         run_name=turn.run_name,
-        user_id=_said(attributes.user_id),
-        thread_id=_said(attributes.thread_id),
-        session_id=_said(attributes.session_id),
-        assistant_id=_said(attributes.assistant_id),
-        tags=union(("langchain",), attributes.tags),
-        metadata=attributes.metadata,
+        **_identity(attributes),
         status=status,
         error_type=error_type,
         error_message=error_message,
@@ -162,6 +152,9 @@ def tell(
     whole = turn.user_turn
     if whole is None or not whole.add(record, turn.scope, recipients):
         _runtime.accept(record, turn.scope, recipients)
+    for settings, theirs in turn.apart:
+        same = dataclasses.replace(record, **_identity(theirs))
+        _runtime.accept(same, turn.scope, (settings,))
     if whole is not None:
         whole.forget(turn.record_id, *(each.turn.record_id for each in failed))
         _tell_whole(whole)
@@ -192,6 +185,18 @@ def _said_of(error: BaseException | None, status: Status) -> tuple[str | None, s
     if error is None or status != "error":
         return None, None
     return type(error).__name__, told_by_itself(error)
+
+
+def _identity(attributes: Attributes) -> dict[str, Any]:
+    """Return who asked, and in what connection, as fields of the record."""
+    return {
+        "user_id": _said(attributes.user_id),
+        "thread_id": _said(attributes.thread_id),
+        "session_id": _said(attributes.session_id),
+        "assistant_id": _said(attributes.assistant_id),
+        "tags": union(("langchain",), attributes.tags),
+        "metadata": attributes.metadata,
+    }
 
 
 def _answer(turn: Turn, generations: list[Any], response: Any) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from typing import Any
 from uuid import UUID
 
 from .. import _clock, _notices, _runtime
+from .._ledger import ledger
 from .._settings import Destination, Settings
-from ..scope._attributes import Attributes
+from ..scope._attributes import NOT_GIVEN, NOTHING, Attributes, merge
 from ..scope._current import current_scope, held_scope
 from ..scope._scope import Nowhere, Scope
 from ._attempts import is_for_attempts, run_tried_here
@@ -29,6 +30,12 @@ from ._context import run_here
 from ._user_turns import UserTurn
 
 MAX_RUNNING = 100_000  # calls at once; beyond it the oldest note is given up, counted
+
+
+def note_conflict(*told: Attributes) -> None:
+    """Count it where these name more than one user."""
+    if len({one.user_id for one in told} - {NOT_GIVEN}) > 1:
+        ledger.note("user_conflict")
 
 
 @dataclasses.dataclass(slots=True)
@@ -49,10 +56,31 @@ class Turn:
     started: float = dataclasses.field(default_factory=_clock.monotonic)
     first_token: float | None = None
     pieces: list[str] = dataclasses.field(default_factory=list)
+    said: Attributes = NOTHING  # what no handler's own keywords have said
     recipients: dict[Destination, Settings] = dataclasses.field(default_factory=dict)
+    # Where another user's handler sends: to that one it is the other user's.
+    apart: list[tuple[Settings, Attributes]] = dataclasses.field(default_factory=list)
     attempts: Attempts | None = None  # those that it is one of
     user_turn: UserTurn | None = None  # what it is told as a part of
     watched: set[int] | None = None  # the calls of the task that it ends with
+
+    def send_to(self, recipient: Settings) -> None:
+        """Have the record sent there, too."""
+        self.recipients.setdefault(recipient.destination, recipient)
+
+    def join(self, own: Attributes, recipient: Settings) -> None:
+        """Take in what another handler of the same call says: one record, of both.
+
+        Save where that names another user and sends to a place of its own.
+        """
+        note_conflict(own, self.attributes)
+        theirs = merge(own, self.said)
+        is_elsewhere = recipient.destination not in self.recipients
+        if is_elsewhere and theirs.user_id != self.attributes.user_id:
+            self.apart.append((recipient, theirs))
+            return
+        self.attributes = merge(own, self.attributes)
+        self.send_to(recipient)
 
     def note_token(self, token: object) -> None:
         """Note that something came, and what, should nothing else be left of it."""
