@@ -19,8 +19,18 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 # parts promise more than they keep: the later ones need a newer core than they say.
 OLDER = ("langgraph-checkpoint<4.1", "langgraph-prebuilt<=1.0.8")
 CORES = {
-    "0.3": ("langchain-core>=0.3,<0.4", "langchain-openai>=0.3,<1", *OLDER),
-    "1.0": ("langchain-core>=1.0,<1.1", "langchain-openai>=1.0,<1.1", *OLDER),
+    "0.3": (
+        "langchain-core>=0.3,<0.4",
+        "langchain-anthropic>=0.3,<1",
+        "langchain-openai>=0.3,<1",
+        *OLDER,
+    ),
+    "1.0": (
+        "langchain-core>=1.0,<1.1",
+        "langchain-anthropic>=1.0,<1.2",
+        "langchain-openai>=1.0,<1.1",
+        *OLDER,
+    ),
     "newest": ("langchain-core>=1.7,<2",),
 }
 
@@ -33,7 +43,9 @@ WHAT_A_VERSION_COULD_BREAK = (
     "tests/scope",
     "tests/wrapping",
     "tests/langchain",
+    "tests/real/test_anthropic.py",
     "tests/real/test_openai.py",
+    "tests/real/test_openai_shapes.py",
     "tests/process/test_hook.py",
     "tests/process/test_imports.py",
     "tests/test_public_api.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -65,7 +66,9 @@ def note_of(
         messages=messages,
         model=first_text(metadata, "ls_model_name")
         or first_text(said, "model", "model_name", "model_id"),
-        provider=first_text(metadata, "ls_provider"),
+        # A completion model's `generate` has no `ls_provider`.
+        provider=first_text(metadata, "ls_provider")
+        or (first_text(said, "_type") if messages is None else None),
         parameters=FrozenDict(
             {name: said[name] for name in _PARAMETERS if said.get(name) is not None}
         )
@@ -213,7 +216,7 @@ def _answer(turn: Turn, generations: list[Any], response: Any) -> dict[str, Any]
     return {
         "generation": text if generations and text else "".join(turn.pieces) or None,
         "tool_calls": calls or None,
-        "finish_reason": _first_of(info, "finish_reason", "stop_reason", "done_reason"),
+        "finish_reason": _reason_to_end(info),
         "model": turn.model
         or _first_of(info, "model_name", "model")
         or first_text(llm_output, "model_name", "model"),
@@ -221,6 +224,19 @@ def _answer(turn: Turn, generations: list[Any], response: Any) -> dict[str, Any]
         "cache_hit": any(map(_is_from_cache, messages)) or None,
         **usage_of(generations, llm_output),
     }
+
+
+def _reason_to_end(infos: list[Mapping[str, Any]]) -> str | None:
+    """Return why the model stopped; of a Response, what cut it, or its status."""
+    reason = _first_of(infos, "finish_reason", "stop_reason", "done_reason")
+    if reason is not None:
+        # LangChain glues the reasons of a stream's choices: "stopstop".
+        glued = re.fullmatch(r"(\w{2,40}?)\1+", reason)
+        return glued[1] if glued else reason
+    responses = [info for info in infos if info.get("object") == "response"]
+    details = [info.get("incomplete_details") for info in responses]
+    cut = [one for one in details if isinstance(one, Mapping)]
+    return _first_of(cut, "reason") or _first_of(responses, "status")
 
 
 def _is_from_cache(message: Any) -> bool:

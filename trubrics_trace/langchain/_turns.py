@@ -27,6 +27,7 @@ from ..scope._current import current_scope, held_scope
 from ..scope._scope import Nowhere, Scope
 from ._attempts import is_for_attempts, run_tried_here
 from ._context import run_here
+from ._messages import text_of
 from ._user_turns import UserTurn
 
 MAX_RUNNING = 100_000  # calls at once; beyond it the oldest note is given up, counted
@@ -86,8 +87,8 @@ class Turn:
         """Note that something came, and what, should nothing else be left of it."""
         if self.first_token is None:
             self.first_token = _clock.monotonic()
-        if isinstance(token, str):
-            self.pieces.append(token)
+        # A list of content blocks, where the answer may be more than text.
+        self.pieces.append(token if isinstance(token, str) else text_of(token, between=""))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ _SECRET_SHAPES = re.compile(
     r"|\b(?:sk|pk|rk|ghp|gho|xox[abp])[-_][A-Za-z0-9_\-*.]{8,}"
     r"|\bAIza[A-Za-z0-9_\-]{20,}"
     r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]*)?"
-    r"|(?P<bearer>\b[Bb]earer\s+)[A-Za-z0-9._~+/\-]{8,}=*"
+    r"|(?P<bearer>\b(?:bearer|authorization[\"']?\s*[:=]\s*[\"']?\w+)\s+)"
+    r"[A-Za-z0-9._~+/\-]{8,}=*"
     r"|(?P<said>\b(?:api[_-]?key|password|secret|token)[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]+",
     re.IGNORECASE,
 )
