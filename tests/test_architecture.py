@@ -79,6 +79,7 @@ ROOMS = [
     "_runtime",
     "langchain._context",
     "langchain._inline",
+    "langchain._content",
     "langchain._messages",
     "langchain._usage",
     "langchain._config",

@@ -40,6 +40,22 @@ SILENT = said_on_message()
             {**TEN_AND_FIVE, "cached_tokens": 4, "reasoning_tokens": 3},
         ),
         (
+            {
+                **LANGCHAIN,
+                "input_token_details": {"flex": 6, "flex_cache_read": 4},
+                "output_token_details": {"flex": 2, "flex_reasoning": 3},
+            },
+            {**TEN_AND_FIVE, "cached_tokens": 4, "reasoning_tokens": 3},
+        ),
+        (
+            {
+                **LANGCHAIN,
+                "input_token_details": {"priority": 6, "priority_cache_read": 4},
+                "output_token_details": {"priority": 2, "priority_reasoning": 3},
+            },
+            {**TEN_AND_FIVE, "cached_tokens": 4, "reasoning_tokens": 3},
+        ),
+        (
             {**LANGCHAIN, "input_token_details": {}, "output_token_details": {}},
             TEN_AND_FIVE,
         ),
@@ -111,6 +127,117 @@ def test_langchains_words(usage: Any, counts: dict[str, int]) -> None:
         pytest.param(
             {
                 "usage_metadata": {
+                    "prompt_token_count": 10,
+                    "candidates_token_count": 5,
+                    "thoughts_token_count": 3,
+                    "cached_content_token_count": 4,
+                    "total_token_count": 18,
+                }
+            },
+            {
+                "input_tokens": 10,
+                "output_tokens": 5,
+                "total_tokens": 18,
+                "cached_tokens": 4,
+                "reasoning_tokens": 3,
+            },
+            id="Gemini with thoughts",
+        ),
+        pytest.param(
+            {
+                "usage": {
+                    "input_tokens": 4,
+                    "cache_read_input_tokens": 5,
+                    "cache_creation_input_tokens": 1,
+                    "output_tokens": 5,
+                    "output_tokens_details": {"thinking_tokens": 3},
+                }
+            },
+            {**TEN_AND_FIVE, "cached_tokens": 5, "reasoning_tokens": 3},
+            id="Anthropic with a cache",
+        ),
+        pytest.param(
+            {
+                "usage": {
+                    "inputTokens": 4,
+                    "cacheReadInputTokens": 5,
+                    "cacheWriteInputTokens": 1,
+                    "outputTokens": 5,
+                    "totalTokens": 15,
+                }
+            },
+            {**TEN_AND_FIVE, "cached_tokens": 5},
+            id="Bedrock with a cache",
+        ),
+        pytest.param(
+            {
+                "token_usage": {
+                    "prompt_tokens": 10,
+                    "cache_read_input_tokens": 4,
+                    "completion_tokens": 5,
+                    "total_tokens": 15,
+                }
+            },
+            {**TEN_AND_FIVE, "cached_tokens": 4},
+            id="LiteLLM",
+        ),
+        pytest.param(
+            {
+                "usage": {
+                    "input_tokens": 10,
+                    "cache_read_input_tokens": 4,
+                    "output_tokens": 5,
+                    "total_tokens": 15,
+                }
+            },
+            {**TEN_AND_FIVE, "cached_tokens": 4},
+            id="a total that has the cache within",
+        ),
+        pytest.param(
+            {
+                "token_usage": {
+                    "prompt_tokens": 10,
+                    "completion_tokens": 5,
+                    "prompt_cache_hit_tokens": 4,
+                    "prompt_cache_miss_tokens": 6,
+                }
+            },
+            {**TEN_AND_FIVE, "cached_tokens": 4},
+            id="DeepSeek",
+        ),
+        pytest.param(
+            {
+                "token_usage": {
+                    "completion_time": 0.1,
+                    "completion_tokens": 5,
+                    "prompt_time": 0.1,
+                    "prompt_tokens": 10,
+                    "prompt_tokens_details": {"cached_tokens": 4},
+                    "total_tokens": 15,
+                }
+            },
+            {**TEN_AND_FIVE, "cached_tokens": 4},
+            id="Groq",
+        ),
+        pytest.param(
+            {
+                "token_usage": {
+                    "prompt_tokens": 10,
+                    "completion_tokens": 5,
+                    "total_tokens": 0,
+                }
+            },
+            TEN_AND_FIVE,
+            id="a total that nobody said",
+        ),
+        pytest.param(
+            {"token_usage": {"input_token_count": 10, "generated_token_count": 5}},
+            TEN_AND_FIVE,
+            id="watsonx",
+        ),
+        pytest.param(
+            {
+                "usage_metadata": {
                     "promptTokenCount": 10,
                     "candidatesTokenCount": 5,
                     "totalTokenCount": 15,
@@ -142,9 +269,16 @@ GEMINI = {
     "usage_metadata": {"prompt_token_count": 10, "candidates_token_count": 5},
 }
 ANTHROPIC = {"usage": {"input_tokens": 10, "output_tokens": 5}}
+BEDROCK = {
+    "amazon-bedrock-invocationMetrics": {
+        "inputTokenCount": 10,
+        "outputTokenCount": 5,
+        "invocationLatency": 99,
+    }
+}
 
 
-@pytest.mark.parametrize("said", [OLLAMA, OPENAI, GEMINI, ANTHROPIC])
+@pytest.mark.parametrize("said", [OLLAMA, OPENAI, GEMINI, ANTHROPIC, BEDROCK])
 def test_words_beside_the_answer(said: dict[str, Any]) -> None:
     """They are heard in the message's `response_metadata` and beside a generation."""
     assert TEN_AND_FIVE == usage_of(said_on_message(response_metadata=said), None)
@@ -186,6 +320,15 @@ def test_no_answer() -> None:
         ({"prompt_tokens": -1, "completion_tokens": 5}, {"output_tokens": 5}),
         ({"prompt_tokens": True, "completion_tokens": 5}, {"output_tokens": 5}),
         ({"prompt_tokens": "10", "completion_tokens": 5.0}, {}),
+        (
+            {"input_tokens": 6, "cache_read_input_tokens": 4},
+            {"input_tokens": 10, "cached_tokens": 4},
+        ),
+        (
+            {"input_tokens": 10, "cache_read_input_tokens": None},
+            {"input_tokens": 10},
+        ),
+        ({"prompt_tokens": 10, "prompt_tokens_details": [4]}, {"input_tokens": 10}),
         (
             {"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": None}},
             {"input_tokens": 10},

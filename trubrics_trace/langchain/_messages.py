@@ -1,18 +1,27 @@
-"""Messages told plainly: roles, texts, tool calls, and notes for media.
+"""Messages told plainly: roles, texts and tool calls.
 
-A message is read by its attributes, and never changed. Of a content block, in whatever
-provider's shape, its text is told or a note left; thoughts and calls of tools are not text.
-All here is pure.
+A message is read by its attributes, and never changed; what is told of it is our own. All
+here is pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from .._frozen import FrozenDict
-from ..pipeline._redact import media_note
+from ._content import (
+    CALLS,
+    RESULTS,
+    SERVER_CALLS,
+    Block,
+    first_text,
+    kept,
+    name_and_kind_of,
+    note_of_media,
+    places_in,
+    text_of,
+)
 
 _ROLES = {
     "human": "user",
@@ -23,28 +32,15 @@ _ROLES = {
     "function": "tool",
 }
 
-# Thoughts are no part of the answer, and calls of tools are told as `tool_calls`.
-_SILENT_BLOCKS = frozenset(
-    (
-        "thinking",
-        "redacted_thinking",
-        "reasoning",
-        "reasoning_content",
-        "tool_use",
-        "tool_call",
-        "tool_call_chunk",
-        "function_call",
-        "input_json_delta",
-        # The provider's own tools: Anthropic's, LangChain's word for them, OpenAI's.
-        "server_tool_use",
-        "server_tool_call",
-        "server_tool_call_chunk",
-        "web_search_call",
-        "file_search_call",
-        "code_interpreter_call",
-        "computer_call",
-        "mcp_call",
-    )
+_ARGUMENTS = (
+    "partial_json",  # what was streamed, where "input" is still as it began
+    "input",
+    "args",
+    "arguments",
+    "action",
+    "queries",
+    "code",
+    "executable_code",
 )
 
 
@@ -61,43 +57,31 @@ def prompt_of(told: Sequence[Mapping[str, Any]]) -> str:
     return str(told[-1]["content"]) if told else ""
 
 
-def text_of(content: Any, *, between: str = "\n") -> str:
-    """Return a message's content as text; blocks of media leave a note."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, Mapping):
-        content = [content]
-    if not isinstance(content, Iterable):
-        return "" if content is None else str(content)
-    texts = (_text_of_block(block) for block in content)
-    return between.join(text for text in texts if text)
-
-
 def answer_of(message: Any) -> str:
     """Return the text of a model's message, its blocks joined without a gap."""
-    return text_of(getattr(message, "content", ""), between="")
+    text = text_of(getattr(message, "content", ""), between="")
+    return text or _said_beside(_extra_of(message))
 
 
 def tool_calls_of(message: Any) -> tuple[dict[str, Any], ...]:
-    """Return the tools that a model's message calls: name, arguments and id."""
-    calls = [
-        *(getattr(message, "tool_calls", None) or ()),
-        *(getattr(message, "invalid_tool_calls", None) or ()),
-    ]
+    """Return the tools that a model's message calls: name, arguments and id.
+
+    Those that the app shall run, the broken ones, then those that the provider has run.
+    """
     return tuple(
-        FrozenDict({name: call.get(name) for name in ("name", "args", "id")})
-        for call in calls
-        if isinstance(call, Mapping)
+        FrozenDict({key: kept(value) for key, value in call.items()})
+        for call in _calls_of(message)
     )
 
 
 def _tell(message: Any) -> dict[str, Any]:
-    role = _role_of(message)
-    between = "" if role == "assistant" else "\n"
-    content = text_of(getattr(message, "content", message), between=between)
-    told: dict[str, Any] = {"role": role, "content": content}
-    if calls := tool_calls_of(message):
+    role, content = _role_of(message), getattr(message, "content", message)
+    text = answer_of(message) if role == "assistant" else text_of(content)
+    told: dict[str, Any] = {"role": role, "content": text}
+    if role == "assistant" and (calls := tool_calls_of(message)):
         told["tool_calls"] = calls
+    if role == "tool":
+        told.update(_answered_by(message, content))
     return FrozenDict(told)
 
 
@@ -106,68 +90,75 @@ def _role_of(message: Any) -> str:
     kind = str(getattr(message, "type", "human")).removesuffix("MessageChunk").lower()
     if kind == "chat":
         kind = str(getattr(message, "role", "user")).lower()
-    extra = getattr(message, "additional_kwargs", None)
-    if isinstance(extra, Mapping) and extra.get("__openai_role__") == "developer":
+    if _extra_of(message).get("__openai_role__") == "developer":
         return "developer"
-    return _ROLES.get(kind, kind)
+    role = _ROLES.get(kind, kind)
+    if role == "user" and _results_in(getattr(message, "content", None)):
+        return "tool"
+    return role
 
 
-def _text_of_block(block: Any) -> str:
-    if isinstance(block, str):
-        return block
-    if not isinstance(block, Mapping):
-        return ""
-    kind = str(block.get("type", "text" if "text" in block else "content"))
-    for key in ("text", "refusal"):
-        if isinstance(block.get(key), str) and kind not in _SILENT_BLOCKS:
-            return str(block[key])
-    if kind in _SILENT_BLOCKS:
-        return ""
-    if kind == "tool_result":
-        return text_of(block.get("content"))
-    return _note_of_media(kind, block)
+def _answered_by(message: Any, content: Any) -> Iterator[tuple[str, str]]:
+    """Yield which call a tool's message answers, and the tool's name."""
+    call_id, name = (getattr(message, key, None) for key in ("tool_call_id", "name"))
+    results = _results_in(content)
+    if len(results) == 1 and not call_id:
+        places = places_in(results[0], name_and_kind_of(results[0])[0])
+        call_id = first_text(places, "tool_use_id", "toolUseId", "call_id")
+    if isinstance(call_id, str) and call_id:
+        yield "tool_call_id", call_id
+    if isinstance(name, str) and name:
+        yield "name", name
 
 
-def _note_of_media(kind: str, block: Mapping[str, Any]) -> str:
-    """Return the note for an image, sound or file, in any provider's shape."""
-    noun = kind.removesuffix("_url").removeprefix("input_")
-    # Under the type's own name (OpenAI), under "source" (Anthropic), under "file", or
-    # beside the type (LangChain).
-    inner = next(
-        (
-            block[key]
-            for key in (kind, "source", "file", "image_url")
-            if isinstance(block.get(key), (Mapping, str))
-        ),
-        block,
+def _results_in(content: Any) -> list[Block]:
+    """Return the tools' results that a content holds, if nothing else."""
+    blocks: list[Any] = content if isinstance(content, list) else []
+    are_results = all(
+        type(block) is dict and name_and_kind_of(block)[1] in RESULTS for block in blocks
     )
-    parts: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {"url": inner}
-    media_type = _first_text(parts, "media_type", "mime_type", "format") or _first_text(
-        block, "mime_type", "media_type"
-    )
-    data = _first_text(parts, "data", "base64", "file_data", "url")
-    if data is None:
-        return media_note(noun, media_type, None)
-    if data.startswith("data:"):
-        head, _, data = data.partition(",")
-        media_type = head.removeprefix("data:").partition(";")[0] or media_type
-    elif "://" in data[:12]:
-        return media_note(noun, _place_of(data) or media_type, None)
-    return media_note(noun, media_type, _size_of_base64(data))
+    return blocks if are_results else []
 
 
-def _place_of(url: str) -> str | None:
-    """Return a URL without what may hold a secret; None for one that is none."""
-    try:
-        where = urlsplit(url)
-    except ValueError:  # such as half an IPv6 address
-        return None
-    return f"{where.scheme}://{where.hostname or ''}{where.path}"
+def _calls_of(message: Any) -> Iterator[dict[str, Any]]:
+    for name in ("tool_calls", "invalid_tool_calls"):
+        calls = getattr(message, name, None)
+        for call in calls if isinstance(calls, (list, tuple)) else ():
+            if type(call) is dict:
+                yield {key: call.get(key) for key in ("name", "args", "id")}
+    function = _extra_of(message).get("function_call")  # OpenAI's, before it had tools
+    if isinstance(function, dict):
+        yield {"name": function.get("name"), "args": function.get("arguments"), "id": None}
+    content = getattr(message, "content", None)
+    for block in content if isinstance(content, list) else ():
+        if type(block) is dict:
+            yield from _server_calls_in(block)
 
 
-def _size_of_base64(data: str) -> int:
-    return len(data) * 3 // 4 - data[-2:].count("=")
+def _server_calls_in(block: Block) -> Iterator[dict[str, Any]]:
+    _, kind = name_and_kind_of(block)
+    if kind == "non_standard" and isinstance(block.get("value"), dict):
+        block = block["value"]
+        _, kind = name_and_kind_of(block)
+    if kind.endswith(SERVER_CALLS) and kind not in CALLS:
+        said = (block[key] for key in _ARGUMENTS if block.get(key) is not None)
+        yield {
+            "name": first_text([block], "name") or kind.removesuffix("_call"),
+            "args": next(said, None),
+            "id": first_text([block], "call_id", "id"),
+        }
 
 
-def _first_text(parts: Mapping[str, Any], *keys: str) -> str | None:
-    return next((parts[key] for key in keys if isinstance(parts.get(key), str)), None)
+def _said_beside(extra: Mapping[str, Any]) -> str:
+    """Return what stands beside an empty content: a refusal, or speech."""
+    audio = extra.get("audio")
+    spoken = audio if isinstance(audio, dict) else {}
+    text = first_text([extra], "refusal") or first_text([spoken], "transcript")
+    if text or not audio:
+        return text or ""
+    return note_of_media("audio", [spoken or extra], "audio")
+
+
+def _extra_of(message: Any) -> Mapping[str, Any]:
+    extra = getattr(message, "additional_kwargs", None)
+    return extra if isinstance(extra, dict) else {}

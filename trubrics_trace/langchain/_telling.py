@@ -16,26 +16,43 @@ from .._record import PromptRecord, Status
 from ..pipeline._redact import told_by_itself
 from ..scope._attributes import NOT_GIVEN, Attributes, union
 from ..scope._scope import Scope
+from ._content import kept, text_of
 from ._messages import answer_of, prompt_of, tell_messages, tool_calls_of
 from ._turns import MAX_RUNNING, Attempts, LiveRun, Turn, turns
 from ._usage import usage_of
 from ._user_turns import UserTurn
 
+_LENGTHS = (
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_new_tokens",
+    "num_predict",
+)
 # What of a call's parameters is told; the rest may hold anything, keys included.
 _PARAMETERS = (
     "temperature",
     "top_p",
     "top_k",
-    "max_tokens",
-    "max_completion_tokens",
+    *_LENGTHS,
     "stop",
+    "stop_sequences",
     "seed",
     "n",
     "frequency_penalty",
     "presence_penalty",
     "reasoning_effort",
+    "reasoning",
+    "thinking",
     "tool_choice",
 )
+# What LangChain tells its tracers, all that some models say; and what says the same.
+_STANDARD: Mapping[str, tuple[str, ...]] = {
+    "ls_temperature": ("temperature",),
+    "ls_max_tokens": _LENGTHS,
+    "ls_stop": ("stop", "stop_sequences"),
+}
+_MODEL = ("model_name", "model", "model_id")
 
 # What LangGraph raises to leave a graph for a while, or for another node: no error.
 _CONTROL_FLOW = ("GraphBubbleUp", "ParentCommand", "NodeInterrupt")
@@ -62,18 +79,22 @@ def note_of(
         scope=scope,
         attributes=attributes,
         run_name=run_name,
-        prompt=asked if isinstance(asked, str) else prompt_of(messages or ()),
+        prompt=text_of(asked) if isinstance(asked, str) else prompt_of(messages or ()),
         messages=messages,
-        model=first_text(metadata, "ls_model_name")
-        or first_text(said, "model", "model_name", "model_id"),
+        model=first_text(metadata, "ls_model_name") or first_text(said, *_MODEL),
         # A completion model's `generate` has no `ls_provider`.
         provider=first_text(metadata, "ls_provider")
         or (first_text(said, "_type") if messages is None else None),
-        parameters=FrozenDict(
-            {name: said[name] for name in _PARAMETERS if said.get(name) is not None}
-        )
-        or None,
+        parameters=_parameters(said, metadata),
     )
+
+
+def _parameters(said: Mapping[str, Any], metadata: Mapping[str, Any]) -> FrozenDict | None:
+    told = {name: kept(said[name]) for name in _PARAMETERS if said.get(name) is not None}
+    for standard, words in _STANDARD.items():
+        if metadata.get(standard) is not None and told.keys().isdisjoint(words):
+            told[words[0]] = kept(metadata[standard])
+    return FrozenDict(told) if told else None
 
 
 def notice_user(attributes: Attributes, parent: UUID | None) -> None:
@@ -217,10 +238,10 @@ def _answer(turn: Turn, generations: list[Any], response: Any) -> dict[str, Any]
         "generation": text if generations and text else "".join(turn.pieces) or None,
         "tool_calls": calls or None,
         "finish_reason": _reason_to_end(info),
-        "model": turn.model
-        or _first_of(info, "model_name", "model")
-        or first_text(llm_output, "model_name", "model"),
-        "provider": turn.provider or _first_of(info, "model_provider"),
+        "model": turn.model or _first_of(info, *_MODEL) or first_text(llm_output, *_MODEL),
+        "provider": turn.provider
+        or _first_of(info, "model_provider")
+        or first_text(llm_output, "model_provider"),
         "cache_hit": any(map(_is_from_cache, messages)) or None,
         **usage_of(generations, llm_output),
     }
@@ -228,7 +249,7 @@ def _answer(turn: Turn, generations: list[Any], response: Any) -> dict[str, Any]
 
 def _reason_to_end(infos: list[Mapping[str, Any]]) -> str | None:
     """Return why the model stopped; of a Response, what cut it, or its status."""
-    reason = _first_of(infos, "finish_reason", "stop_reason", "done_reason")
+    reason = _first_of(infos, "finish_reason", "stop_reason", "stopReason", "done_reason")
     if reason is not None:
         # LangChain glues the reasons of a stream's choices: "stopstop".
         glued = re.fullmatch(r"(\w{2,40}?)\1+", reason)

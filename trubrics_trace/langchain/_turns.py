@@ -26,8 +26,8 @@ from ..scope._attributes import NOT_GIVEN, NOTHING, Attributes, merge
 from ..scope._current import current_scope, held_scope
 from ..scope._scope import Nowhere, Scope
 from ._attempts import is_for_attempts, run_tried_here
+from ._content import text_of
 from ._context import run_here
-from ._messages import text_of
 from ._user_turns import UserTurn
 
 MAX_RUNNING = 100_000  # calls at once; beyond it the oldest note is given up, counted

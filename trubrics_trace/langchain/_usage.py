@@ -12,13 +12,16 @@ from typing import Any, TypeGuard
 
 _WORDS: Mapping[str, tuple[str, ...]] = {
     # OpenAI says prompt_tokens and, in the Responses API, input_tokens; Ollama counts
-    # what it evaluated; Gemini and Bedrock write their own case.
+    # what it evaluated; Gemini, Bedrock (Converse, then any stream's last word) and
+    # watsonx have cases and words of their own.
     "input_tokens": (
         "input_tokens",
         "prompt_tokens",
         "prompt_token_count",
         "promptTokenCount",
         "inputTokens",
+        "inputTokenCount",
+        "input_token_count",
         "prompt_eval_count",
     ),
     "output_tokens": (
@@ -27,6 +30,8 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
         "candidates_token_count",
         "candidatesTokenCount",
         "outputTokens",
+        "outputTokenCount",
+        "generated_token_count",
         "eval_count",
     ),
     "total_tokens": (
@@ -37,19 +42,42 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-# Where a detail stands: the key of the details, then its own.
-_DETAILS: Mapping[str, tuple[tuple[str, str], ...]] = {
+# Where a detail stands: the key of the details, then its own; or beside the others.
+_DETAILS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "cached_tokens": (
         ("input_token_details", "cache_read"),
+        ("input_token_details", "flex_cache_read"),  # langchain-openai, by service tier
+        ("input_token_details", "priority_cache_read"),
         ("prompt_tokens_details", "cached_tokens"),
         ("input_tokens_details", "cached_tokens"),
+        ("prompt_cache_hit_tokens",),  # DeepSeek
+        ("cache_read_input_tokens",),  # Anthropic
+        ("cacheReadInputTokens",),  # Bedrock
+        ("cacheReadInputTokenCount",),
+        ("cached_content_token_count",),  # Gemini
+        ("cachedContentTokenCount",),
     ),
     "reasoning_tokens": (
         ("output_token_details", "reasoning"),
+        ("output_token_details", "flex_reasoning"),
+        ("output_token_details", "priority_reasoning"),
         ("completion_tokens_details", "reasoning_tokens"),
         ("output_tokens_details", "reasoning_tokens"),
+        ("output_tokens_details", "thinking_tokens"),  # Anthropic
+        ("thoughts_token_count",),  # Gemini
+        ("thoughtsTokenCount",),
     ),
 }
+
+# What Anthropic and Bedrock count beside their input, and others, as LangChain, within.
+_BESIDE_INPUT: Mapping[str, tuple[str, ...]] = {
+    "input_tokens": ("cache_read_input_tokens", "cache_creation_input_tokens"),
+    "inputTokens": ("cacheReadInputTokens", "cacheWriteInputTokens"),
+    "inputTokenCount": ("cacheReadInputTokenCount", "cacheWriteInputTokenCount"),
+}
+
+# Where a usage stands in what a model says of its answer.
+_KEYS = ("token_usage", "usage", "usage_metadata", "amazon-bedrock-invocationMetrics")
 
 
 def usage_of(generations: list[Any], llm_output: Any) -> dict[str, int]:
@@ -70,14 +98,14 @@ def usage_of(generations: list[Any], llm_output: Any) -> dict[str, int]:
 def _candidates(generations: list[Any], llm_output: Any) -> Iterator[Mapping[str, Any]]:
     for generation in generations:
         yield _mapping(getattr(_message(generation), "usage_metadata", None))
-    for key in ("token_usage", "usage", "usage_metadata"):
+    for key in _KEYS:
         yield _mapping(_mapping(llm_output).get(key))
     for generation in generations:
         for said in (
             _mapping(getattr(_message(generation), "response_metadata", None)),
             _mapping(getattr(generation, "generation_info", None)),
         ):
-            for key in ("token_usage", "usage", "usage_metadata"):
+            for key in _KEYS:
                 yield _mapping(said.get(key))
             yield said  # Ollama counts beside everything else
 
@@ -90,19 +118,36 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
             counts[name] = count
     if not counts:
         return {}
-    if "total_tokens" not in counts and len(counts) == 2:
+    if "input_tokens" in counts:
+        counts["input_tokens"] += _beside_input(usage, counts)
+    if (
+        not counts.get("total_tokens")
+        and {"input_tokens", "output_tokens"} <= counts.keys()
+    ):
         counts["total_tokens"] = counts["input_tokens"] + counts["output_tokens"]
     for name, places in _DETAILS.items():
-        for outer, inner in places:
-            detail = _mapping(usage.get(outer)).get(inner)
+        for place in places:
+            detail: Any = usage
+            for key in place:
+                detail = _mapping(detail).get(key)
             if _is_count(detail):
                 counts[name] = detail
                 break
     return counts
 
 
+def _beside_input(usage: Mapping[str, Any], counts: Mapping[str, int]) -> int:
+    """Return the cached tokens that the input leaves out."""
+    if counts.get("total_tokens") == counts["input_tokens"] + counts.get(
+        "output_tokens", 0
+    ):
+        return 0
+    words = next((beside for word, beside in _BESIDE_INPUT.items() if word in usage), ())
+    return sum(usage[word] for word in words if _is_count(usage.get(word)))
+
+
 def _is_count(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return type(value) is int and value >= 0  # what is more than one may raise
 
 
 def _message(generation: Any) -> Any:
