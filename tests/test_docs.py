@@ -57,8 +57,22 @@ INDEX = GUIDES.pop("README")
 
 # What a guide may need, and a Python here may have to do without.
 FRAMEWORKS = frozenset(
-    ("celery", "django", "fastapi", "flask", "langgraph", "litestar", "quart", "starlette")
+    (
+        "celery",
+        "django",
+        "fastapi",
+        "flask",
+        "langchain_community",
+        "langfuse",
+        "langgraph",
+        "litestar",
+        "quart",
+        "starlette",
+    )
 )
+
+# What one of them says of itself where it is imported.
+SUNSET = "ignore:`langchain-community` is being sunset:DeprecationWarning"
 
 # What differs from one run to the next, and is shown as it once was.
 VARYING = (
@@ -166,7 +180,7 @@ def type_in(typed: str, directory: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         re.sub(r"(?<!\S)(python|trubrics-trace)(?= )", lambda word: meant[word[0]], typed),
         cwd=directory,
-        env=clean_environment(directory / "spool", PYTHONWARNINGS="error"),
+        env=clean_environment(directory / "spool", PYTHONWARNINGS=f"error,{SUNSET}"),
         shell=True,
         capture_output=True,
         text=True,

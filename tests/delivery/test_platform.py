@@ -161,7 +161,7 @@ def test_feedback_as_a_document(
     [stored] = platform.stored_in("default/feedback/default/responses")
     assert {
         "component": text("default"),
-        "model": {"nullValue": None},
+        "model": text("NA"),
         "user_response": mapping(type=text("thumbs"), score=text("1"), text=text("Good")),
         "created_on": {"timestampValue": STARTED_AT},
         "prompt_id": text("1"),

@@ -225,7 +225,7 @@ def _prompt(record: PromptRecord) -> dict[str, Any]:
 def _feedback(record: FeedbackRecord) -> dict[str, Any]:
     return {
         "component": _COMPONENT,
-        "model": None,
+        "model": "NA",  # a text, to the old client's own model
         "user_response": {
             "type": record.type,
             "score": str(record.score),
