@@ -271,6 +271,7 @@ def _tell_waiting(thread: int) -> None:
 
 
 def _flush_until(deadline: float) -> FlushReport:
+    deliveries.open_again(settings())
     flushes = Flushes()
     flushes.wait(deadline)
     return flushes.report()

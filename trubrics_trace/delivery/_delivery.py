@@ -169,6 +169,12 @@ class Deliveries:
         spools = list(self._spools.values())
         return sum(spool.pending for spool in spools if spool not in carried)
 
+    def open_again(self, settings: Settings) -> None:
+        """Carry what waits for the usual destination, should that be closed."""
+        spool = self._spools.get((settings.spool_dir, settings.destination.label))
+        if spool is not None and spool.pending:
+            self.to(settings.destination, settings)
+
     def begin_again(self) -> None:
         """After a configuration: ask at once whoever did not say when."""
         for backoff in list(self._backoffs.values()):

@@ -261,7 +261,8 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         own = NOTHING if self._is_hooks_own else self._recipe.attributes()
         noted = turns.get(run_id)
         if noted is not None:  # another handler heard of it first
-            noted.join(own, self._recipient())
+            if not self._is_hooks_own:
+                noted.join(own, self._recipient())
             return
         scope = turns.owner_of(parent_run_id)
         if not self._is_recorded(scope, parent_run_id):
@@ -278,6 +279,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         live = turns.run_of(parent_run_id)
         turn = note_of(run_id, parent_run_id, scope, attributes, asked, metadata, kwargs)
         turn.said = said
+        turn.is_usual = self._is_hooks_own
         turn.send_to(self._recipient())
         if live is not None:
             turn.user_turn = live.user_turn

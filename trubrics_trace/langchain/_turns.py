@@ -58,6 +58,7 @@ class Turn:
     first_token: float | None = None
     pieces: list[str] = dataclasses.field(default_factory=list)
     said: Attributes = NOTHING  # what no handler's own keywords have said
+    is_usual: bool = True  # heard of by the scope's handler alone
     recipients: dict[Destination, Settings] = dataclasses.field(default_factory=dict)
     # Where another user's handler sends: to that one it is the other user's.
     apart: list[tuple[Settings, Attributes]] = dataclasses.field(default_factory=list)
@@ -76,6 +77,10 @@ class Turn:
         """
         note_conflict(own, self.attributes)
         theirs = merge(own, self.said)
+        if self.is_usual:  # whoever was given by hand sends it, and nobody else
+            self.is_usual = False
+            self.recipients.clear()
+            self.attributes = theirs
         is_elsewhere = recipient.destination not in self.recipients
         if is_elsewhere and theirs.user_id != self.attributes.user_id:
             self.apart.append((recipient, theirs))
