@@ -85,6 +85,7 @@ ROOMS = [
     "langchain._config",
     "langchain._attempts",
     "langchain._user_turns",
+    "langchain._notes",
     "langchain._turns",
     "langchain._telling",
     "langchain._endings",

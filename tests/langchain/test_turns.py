@@ -12,7 +12,8 @@ from uuid import UUID
 
 from tests.process.program import output_of
 from trubrics_trace import Scope, trubrics_scope
-from trubrics_trace.langchain._turns import Turn, Turns
+from trubrics_trace.langchain._notes import Turn
+from trubrics_trace.langchain._turns import Turns
 from trubrics_trace.scope._attributes import NOTHING
 
 

@@ -34,8 +34,9 @@ from ..scope._current import (
 from ..scope._scope import Scope
 from ._attempts import name_of
 from ._config import config_attributes
-from ._endings import end_call, end_run, settle, watch
+from ._endings import PATIENCE_SECONDS, end_call, end_run, settle, watch
 from ._inline import is_somebody_skipped
+from ._notes import note_conflict
 from ._telling import (
     late_notice,
     note_given_up,
@@ -43,7 +44,7 @@ from ._telling import (
     notice_user,
     status_of,
 )
-from ._turns import note_conflict, turns
+from ._turns import turns
 
 
 class TrubricsCallbackHandler(BaseCallbackHandler):
@@ -254,7 +255,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         kwargs: Mapping[str, Any],
         name: str | None,
     ) -> None:
-        settle()
+        settle(PATIENCE_SECONDS)
         if _runtime.is_telling():  # `before_send`, or a redactor, asks a model itself
             ledger.skip("inside_pipeline")
             return

@@ -18,7 +18,8 @@ from ..scope._attributes import NOT_GIVEN, Attributes, union
 from ..scope._scope import Scope
 from ._content import kept, text_of
 from ._messages import answer_of, prompt_of, tell_messages, tool_calls_of
-from ._turns import MAX_RUNNING, Attempts, LiveRun, Turn, turns
+from ._notes import Attempts, LiveRun, Turn
+from ._turns import MAX_RUNNING, turns
 from ._usage import usage_of
 from ._user_turns import UserTurn
 
@@ -170,7 +171,7 @@ def tell(
             None if turn.first_token is None else round(turn.first_token - first.started, 6)
         ),
         parameters=turn.parameters,
-        **_answer(turn, generations, response),
+        **_answer(turn, generations, response, is_complete=status == "complete"),
     )
     recipients = tuple(turn.recipients.values())
     whole = turn.user_turn
@@ -223,7 +224,9 @@ def _identity(attributes: Attributes) -> dict[str, Any]:
     }
 
 
-def _answer(turn: Turn, generations: list[Any], response: Any) -> dict[str, Any]:
+def _answer(
+    turn: Turn, generations: list[Any], response: Any, *, is_complete: bool
+) -> dict[str, Any]:
     """Return what the model said, as fields of the record."""
     llm_output = getattr(response, "llm_output", None) or {}
     messages = [getattr(generation, "message", None) for generation in generations]
@@ -232,10 +235,13 @@ def _answer(turn: Turn, generations: list[Any], response: Any) -> dict[str, Any]
         for generation, message in zip(generations, messages, strict=True)
     ]
     text = "\n\n".join(text for text in texts if text)
+    heard = "".join(turn.pieces)
+    if not is_complete and len(heard) > len(text):
+        text = heard  # of a stream that is left the last word may not be in the answer
     info = [_info_of(generation) for generation in generations]
     calls = tuple(call for message in messages for call in tool_calls_of(message))
     return {
-        "generation": text if generations and text else "".join(turn.pieces) or None,
+        "generation": text or heard or None,
         "tool_calls": calls or None,
         "finish_reason": _reason_to_end(info),
         "model": turn.model or _first_of(info, *_MODEL) or first_text(llm_output, *_MODEL),

@@ -1,0 +1,127 @@
+"""What is noted of running calls, and of the runs around them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from .. import _clock
+from .._ledger import ledger
+from .._settings import Destination, Settings
+from ..scope._attributes import NOT_GIVEN, NOTHING, Attributes, merge
+from ..scope._scope import Scope
+from ._content import text_of
+from ._user_turns import UserTurn
+
+
+def note_conflict(*told: Attributes) -> None:
+    """Count it where these name more than one user."""
+    if len({one.user_id for one in told} - {NOT_GIVEN}) > 1:
+        ledger.note("user_conflict")
+
+
+@dataclasses.dataclass(slots=True)
+class Turn:
+    """One running model call: what is known of it before its end."""
+
+    record_id: str
+    parent_run_id: str | None
+    scope: Scope | None
+    attributes: Attributes
+    run_name: str | None
+    prompt: str
+    messages: tuple[dict[str, Any], ...] | None
+    model: str | None
+    provider: str | None
+    parameters: Mapping[str, Any] | None
+    started_at: str = dataclasses.field(default_factory=_clock.utc_now)
+    started: float = dataclasses.field(default_factory=_clock.monotonic)
+    first_token: float | None = None
+    pieces: list[str] = dataclasses.field(default_factory=list)
+    said: Attributes = NOTHING  # what no handler's own keywords have said
+    is_usual: bool = True  # heard of by the scope's handler alone
+    recipients: dict[Destination, Settings] = dataclasses.field(default_factory=dict)
+    # Where another user's handler sends: to that one it is the other user's.
+    apart: list[tuple[Settings, Attributes]] = dataclasses.field(default_factory=list)
+    attempts: Attempts | None = None  # those that it is one of
+    user_turn: UserTurn | None = None  # what it is told as a part of
+    watched: set[int] | None = None  # the calls of the task that it ends with
+    is_async_stream: bool = False
+
+    def send_to(self, recipient: Settings) -> None:
+        """Have the record sent there, too."""
+        self.recipients.setdefault(recipient.destination, recipient)
+
+    def join(self, own: Attributes, recipient: Settings) -> None:
+        """Take in what another handler of the same call says: one record, of both.
+
+        Save where that names another user and sends to a place of its own.
+        """
+        note_conflict(own, self.attributes)
+        theirs = merge(own, self.said)
+        if self.is_usual:  # whoever was given by hand sends it, and nobody else
+            self.is_usual = False
+            self.recipients.clear()
+            self.attributes = theirs
+        is_elsewhere = recipient.destination not in self.recipients
+        if is_elsewhere and theirs.user_id != self.attributes.user_id:
+            self.apart.append((recipient, theirs))
+            return
+        self.attributes = merge(own, self.attributes)
+        self.send_to(recipient)
+
+    def note_token(self, token: object) -> None:
+        """Note that something came, and what, should nothing else be left of it."""
+        if self.first_token is None:
+            self.first_token = _clock.monotonic()
+        # A list of content blocks, where the answer may be more than text.
+        self.pieces.append(token if isinstance(token, str) else text_of(token, between=""))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that failed: its note, what there was of an answer, and when."""
+
+    turn: Turn
+    response: Any
+    error: BaseException
+    ended: float
+
+
+@dataclasses.dataclass(slots=True)
+class Attempts:
+    """The attempts at one call that have failed so far."""
+
+    failed: list[Failure] = dataclasses.field(default_factory=list)
+    is_over: bool = False
+
+    def take(self) -> list[Failure]:
+        """Take all that failed, and begin anew."""
+        failed, self.failed = self.failed, []
+        return failed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LiveRun:
+    """A chain, tool or retriever that runs: whose it is, and its tree's name.
+
+    Attributes:
+        began_in: What its context held, open or closed.
+        place: Where the app began it, if a notice may ask.
+        attempts: Those at one call, where that is what it runs for.
+        tries: What they are called, where that alone can show that it runs for them.
+        is_outermost: Whether these end with it, and not with a run around it.
+        user_turn: What its tree is told as, if as one.
+        is_root: Whether that ends with it.
+    """
+
+    scope: Scope | None
+    began_in: Scope | None
+    root_name: str | None
+    place: str | None
+    attempts: Attempts | None
+    tries: str | None
+    is_outermost: bool
+    user_turn: UserTurn | None
+    is_root: bool
