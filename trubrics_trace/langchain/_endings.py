@@ -5,9 +5,8 @@ langchain-core up to 1.7 tells nobody that an `ainvoke` was cancelled
 Rule 1: the run's id is collected. Nobody can report the end any more.
 Rule 2: the task that the call was begun in is done, or leaves the scope that it began in.
 That holds for `agenerate` alone, which ends where it began; a stream may go on elsewhere.
-Rule 3: of an async stream that was collected, the loop may close what is left, and report.
-So it is given a second, where it is not the last that is asked.
-Rule 4: a few turns of the loop are waited for, in which the end may be reported after all:
+A stream that is collected was left by its consumer: asyncio closes it too late to report.
+Rule 3: a few turns of the loop are waited for, in which the end may be reported after all:
 LangChain shields its callbacks, in tasks of their own.
 """
 
@@ -25,10 +24,9 @@ from ..pipeline._guard import attempt
 from ..scope._loop import running_loop
 from ..scope._scope import Scope
 from ._notes import Failure, Turn
-from ._telling import status_of, tell, tell_run
+from ._telling import note_unfinished, status_of, tell, tell_run
 from ._turns import turns
 
-PATIENCE_SECONDS = 1.0  # for a collected stream whose loop closes it all the same
 _TURNS_OF_THE_LOOP = 3
 
 # By its id, what each task that waits for an answer waits for. The reference tells whether
@@ -59,12 +57,24 @@ def end_run(run_id: UUID, error: BaseException | None) -> None:
         attempt("callback_failed", tell_run, run, error, status)
 
 
-def settle(patience: float = 0.0) -> None:
-    """Tell what nobody can report the end of any more, as cancelled."""
-    for turn, ended in turns.take_orphans(patience):
-        attempt("callback_failed", tell, turn, None, "cancelled", None, ended)
+def settle() -> None:
+    """Tell what nobody can report the end of any more."""
+    for turn, ended in turns.take_orphans():
+        status = _status_of_orphan(turn)
+        if status is None:
+            note_unfinished(turn)
+        else:
+            attempt("callback_failed", tell, turn, None, status, None, ended)
     while (run := turns.take_abandoned()) is not None:
         attempt("callback_failed", tell_run, run, None, "cancelled")
+
+
+def _status_of_orphan(turn: Turn) -> Status | None:
+    """Return how a call ended whose end nobody can report, if that is proven."""
+    if turn.watched is None and turn.first_token is not None:
+        return "stopped"
+    # Elsewhere nothing is cancelled: another handler has raised before ours was told.
+    return "cancelled" if turn.began_in_loop else None
 
 
 def give_up() -> None:
@@ -79,15 +89,15 @@ def settle_scope(scope: Scope) -> None:
         entry = _waiting.get(id(_task()))
         if entry is not None:
             turns.give_up(entry[1], lambda turn: turn.scope is scope)
-    settle(PATIENCE_SECONDS)
+    settle()
 
 
 def watch(turn: Turn, run_id: UUID) -> None:
     """Note which task ends this call with itself, if one does."""
     if running_loop() is None:
         return
+    turn.began_in_loop = True
     if not _is_awaited(sys._getframe(1)):  # noqa: SLF001 - as logging finds its caller
-        turn.is_async_stream = True
         return
     task = _task()
     if task is None:  # the loop itself runs it
@@ -127,7 +137,7 @@ def _after(turns_left: int, loop: Any, keys: set[int]) -> None:
         loop.call_soon(_after, turns_left - 1, loop, keys)
         return
     turns.give_up(keys, lambda _: True)
-    settle(PATIENCE_SECONDS)
+    settle()
 
 
 def _is_awaited(frame: FrameType | None) -> bool:

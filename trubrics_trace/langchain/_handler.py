@@ -34,7 +34,7 @@ from ..scope._current import (
 from ..scope._scope import Scope
 from ._attempts import name_of
 from ._config import config_attributes
-from ._endings import PATIENCE_SECONDS, end_call, end_run, settle, watch
+from ._endings import end_call, end_run, settle, watch
 from ._inline import is_somebody_skipped
 from ._notes import note_conflict
 from ._telling import (
@@ -255,7 +255,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         kwargs: Mapping[str, Any],
         name: str | None,
     ) -> None:
-        settle(PATIENCE_SECONDS)
+        settle()
         if _runtime.is_telling():  # `before_send`, or a redactor, asks a model itself
             ledger.skip("inside_pipeline")
             return

@@ -47,7 +47,7 @@ class Turn:
     attempts: Attempts | None = None  # those that it is one of
     user_turn: UserTurn | None = None  # what it is told as a part of
     watched: set[int] | None = None  # the calls of the task that it ends with
-    is_async_stream: bool = False
+    began_in_loop: bool = False  # and so might be cancelled
 
     def send_to(self, recipient: Settings) -> None:
         """Have the record sent there, too."""

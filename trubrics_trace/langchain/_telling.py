@@ -108,6 +108,13 @@ def notice_user(attributes: Attributes, parent: UUID | None) -> None:
             ledger.say("without_user", _without_user(parent))
 
 
+def note_unfinished(turn: Turn) -> None:
+    """Count a call of whose end nobody was told: there is no record of it."""
+    if turn.user_turn is not None:
+        turn.user_turn.forget(turn.record_id)
+    ledger.note("unfinished")
+
+
 def note_given_up(turn: Turn) -> None:
     """Count a call whose note had to make room, and say so once."""
     if turn.user_turn is not None:

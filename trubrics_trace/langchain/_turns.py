@@ -178,27 +178,17 @@ class Turns:
         except IndexError:
             return None
 
-    def take_orphans(self, patience: float = 0.0) -> list[tuple[Turn, float]]:
-        """Take the notes of calls whose end nobody can report, and since when.
-
-        Args:
-            patience: Seconds that an async stream's are left: its loop may yet close it,
-                though it was collected (PEP 525), and so report its end after all.
-        """
+    def take_orphans(self) -> list[tuple[Turn, float]]:
+        """Take the notes of calls whose end nobody can report, and since when."""
         orphans: list[tuple[Turn, float]] = []
-        waiting: list[tuple[int, float]] = []
-        before = _clock.monotonic() - patience
         while self._orphans:
             try:
                 key, ended = self._orphans.popleft()
             except IndexError:  # another thread has taken the last
                 break
-            noted = self._turns.get(key)
-            if noted is not None and noted[0].is_async_stream and ended > before:
-                waiting.append((key, ended))
-            elif noted is not None and self._turns.pop(key, None) is not None:
+            noted = self._turns.pop(key, None)
+            if noted is not None:
                 orphans.append((noted[0], ended))
-        self._orphans.extend(waiting)
         return orphans
 
     def clear(self) -> None:
