@@ -129,7 +129,7 @@ def test_shutdown_racing_a_flush(tmp_path: Path, trubrics_server: IngestionServe
 
 @pytest.mark.parametrize("end", ["flush(); os._exit(0)", "sys.exit()", "shutdown()"])
 def test_fork_after_use(tmp_path: Path, trubrics_server: IngestionServer, end: str) -> None:
-    """After a fork parent and child each deliver what is theirs, once."""
+    """After a fork what is the parent's and what is the child's is delivered, once."""
     program = f"""
         import os, sys, warnings
         from trubrics_trace import flush, shutdown, stats, track_event
@@ -148,8 +148,12 @@ def test_fork_after_use(tmp_path: Path, trubrics_server: IngestionServer, end: s
         assert flush()
         print(stats().accepted, stats().delivered, stats().is_balanced)
         """
-    trubrics_server.answer_next(503)  # so that the parent's still wait at the fork
-    said = output_of(program, tmp_path, **destination(trubrics_server.url))
+    # So that the parent's still wait at the fork. Or it meets the child, whose end then
+    # waits for nothing, and what it leaves is the next process's.
+    trubrics_server.answer_next(503)
+    place = destination(trubrics_server.url)
+    said = output_of(program, tmp_path, **place)
+    output_of("from trubrics_trace import flush; assert flush()", tmp_path, **place)
     wanted = {f"{who} {number}" for who in ("parent", "child") for number in range(15)}
     assert {event["event"] for event in trubrics_server.events} == wanted
     assert {1} == set(trubrics_server.record_ids.values())

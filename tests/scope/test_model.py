@@ -81,23 +81,28 @@ class Block:
 
 @dataclasses.dataclass(eq=False)
 class Run:
-    """A run of LangChain's: whose it is, and what its place held when it began."""
+    """A run of LangChain's, and whose it is."""
 
     owner: Block | None
-    before: frozenset[Block]
     is_live: bool = True
 
 
 @dataclasses.dataclass(eq=False)
 class Place:
-    """Where acts are done: the blocks entered there, oldest first, and the run."""
+    """Where acts are done: the blocks entered there, oldest first, and the run.
+
+    Attributes:
+        before: What it held when the run began, if that was here: in the body of a
+            generator that is stepped inside a run, all that it holds stands in there.
+    """
 
     held: list[Block] = dataclasses.field(default_factory=list)
     run: Run | None = None
+    before: frozenset[Block] = frozenset()
 
     def copy(self) -> Place:
         """Return what a task, or a copied context, begins with."""
-        return Place([*self.held], self.run)
+        return dataclasses.replace(self, held=[*self.held])
 
     def current(self) -> Block | None:
         """Return the youngest block, if open; else an open outer one of the same user."""
@@ -146,7 +151,7 @@ class Place:
         if run is None or not run.is_live or run.owner is None:
             return current
         youngest = self.held[-1] if self.held else None
-        if youngest is None or youngest in run.before:
+        if youngest is None or youngest in self.before:
             return run.owner
         if current is None and youngest.user == run.owner.user:
             return run.owner
@@ -161,9 +166,8 @@ class Place:
 
         It is given callbacks of its own: to LangChain it is the first of its tree.
         """
-        is_heard = bool(self.held)
-        run = Run(self.current(), frozenset(self.held)) if is_heard else None
-        return Place([*self.held], run)
+        run = Run(self.current()) if self.held else None
+        return Place([*self.held], run, frozenset(self.held))
 
     def fate(self) -> Told | str:
         """Return what becomes of a call made here."""
@@ -320,6 +324,7 @@ class Seat:
 
     place: Place
     own: Block | None = None
+    inner: Block | None = None
     is_the_steppers: bool = False
     hears_of_runs: bool = True
     can_wait: bool = False
@@ -598,7 +603,7 @@ class Actor:
         """Act in the place of whoever steps, or in its own."""
         seat.is_begun = True
         with trubrics_scope(**said):
-            block = seat.place.open(said)
+            seat.inner = block = seat.place.open(said)
             seat.place.held.append(block)
             try:
                 for inner in act.body:
@@ -614,7 +619,7 @@ class Actor:
         """So it is later."""
         seat.is_begun = True
         async with trubrics_scope(**said):
-            block = seat.place.open(said)
+            seat.inner = block = seat.place.open(said)
             seat.place.held.append(block)
             try:
                 for inner in act.body:
@@ -630,11 +635,13 @@ class Actor:
         if found is None or found[1].is_busy:
             return None
         seat = found[1]
+        if seat.inner is not None and self.place.is_inside_run_of(seat.inner):
+            return None  # it would close that, if it is its last step: see `closes`
         seat.can_wait = self.can_wait
         if seat.is_the_steppers:
             seat.place = self.place
         elif seat.hears_of_runs:
-            seat.place.run = self.place.run
+            seat.place.run, seat.place.before = self.place.run, frozenset()
         return found
 
     async def steps(self, act: Act) -> None:
@@ -777,6 +784,32 @@ def does(act: str, *body: Act, which: int = 0, **said: Any) -> Act:
 
 ASKS = does("asks")
 FOUND: dict[str, Program] = {
+    "stepped inside the run of what it has begun": (
+        does("starts", does("steps"), does("steps", which=1)),
+        does(
+            "makes",
+            does("makes", does("chains", does("steps")), which=2, note=1),
+            ASKS,
+            which=2,
+        ),
+    ),
+    "stepped where a generator begun in it stands around": (
+        does("makes", does("makes"), does("chains", does("steps", which=3)), which=2),
+        does("makes"),
+        does("steps"),
+        does("makes", does("starts", does("steps")), ASKS, which=4),
+        does("steps", which=3),
+    ),
+    "stepped inside a run that began in what it held": (
+        does(
+            "makes",
+            does("starts", does("steps"), does("steps", which=1)),
+            does("makes", does("chains", does("steps")), note=1),
+            ASKS,
+            which=4,
+        ),
+        does("steps"),
+    ),
     "carried from nowhere": (
         does("binds", does("blocks", ASKS, user_id="bob"), ASKS),
         does("opens", user_id="alice"),

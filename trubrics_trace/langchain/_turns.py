@@ -119,12 +119,15 @@ class Turns:
         if live is None or live.scope is None:
             return current
         held = held_scope()
-        if held is None or held is live.began_in or held.encloses(live.scope):
+        if held is None or held is live.began_in:
             return live.scope
+        # Where each stands in the other, a generator's step has come round to where it
+        # began: it stands here now, so its own scope holds.
+        if not live.scope.encloses(held):
+            is_from_nowhere = isinstance(held, Nowhere) and not held.encloses(live.scope)
+            return None if is_from_nowhere else live.scope
         if isinstance(held, Nowhere):
             return None
-        if not live.scope.encloses(held):
-            return live.scope
         if current is not None:
             return current
         # Opened inside the run, and closed: its work is the run's, if of the same user.
