@@ -64,6 +64,7 @@ ROOMS = [
     "delivery._tidings",
     "delivery._spool",
     "delivery._census",
+    "delivery._reader",
     "delivery._transport",
     "delivery._backoff",
     "delivery._batches",
