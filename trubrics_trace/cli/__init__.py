@@ -1,16 +1,21 @@
 """`trubrics-trace`: see what waits in a spool, and send it.
 
-Each command has a file. Exit codes: 0 done, 1 something is left, 2 it could not be tried.
+Each command has a file, with its summary, its options and what its exit codes mean. For
+all of them 2 is: it could not be tried.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..errors import TrubricsTraceError
 from . import _adopt, _doctor, _flush, _rejected, _status
+from ._terminal import let_all_be_written, look_away, painted
+
+_COMMANDS = (_status, _flush, _rejected, _adopt, _doctor)
+_INTERRUPTED = 130  # as shells say it: 128, and the number of SIGINT
 
 _EPILOG = """\
 examples:
@@ -19,17 +24,34 @@ examples:
   trubrics-trace flush --from local         send what was recorded without credentials
   trubrics-trace rejected list              what a server refused, and why
   trubrics-trace adopt DIR                  take over what was left in another spool
-  trubrics-trace doctor myapp.main          find decorators that nobody calls
+  trubrics-trace doctor myapp.main          look for what goes wrong in practice
+
+exit codes:
+  0    done
+  1    something is left, or amiss
+  2    it could not be tried
+  130  stopped with Ctrl-C
+
+Of each command, `trubrics-trace COMMAND --help` tells more. Colours are for a terminal
+alone; NO_COLOR=1 takes them from there, too.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    let_all_be_written()
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # `| head` has seen enough
+        look_away()
+        return 0
     except (TrubricsTraceError, OSError) as error:  # of a spool that cannot be read
-        print(f"trubrics-trace: {error}", file=sys.stderr)  # noqa: T201 - a command line
+        said = painted(f"trubrics-trace: {error}", "red", sys.stderr)
+        print(said, file=sys.stderr)  # noqa: T201 - a command line
         return 2
     return code
 
@@ -45,11 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (_status, _flush, _rejected, _adopt, _doctor):
+    for command in _COMMANDS:
         one = commands.add_parser(
             command.NAME,
             help=command.SUMMARY,
             description=command.__doc__,
+            epilog=_told(command.EXIT_CODES),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         one.add_argument(
@@ -61,3 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_options(one)
         one.set_defaults(run=command.run)
     return parser
+
+
+def _told(exit_codes: Mapping[int, str]) -> str:
+    codes = {**exit_codes, 2: "it could not be tried"}
+    lines = [f"  {code:<4} {meaning}" for code, meaning in sorted(codes.items())]
+    return "\n".join(["exit codes:", *lines])

@@ -3,7 +3,7 @@
 Without a directory, what lies in the spool is looked after: lines that a killed process
 tore are cut off, and what is too old is let go of. With one, what dead processes left in
 that spool, a container's volume say, is moved into this one. What a running app holds is
-left to that app. Exit code 0: done; 1: something could not be moved.
+left to that app.
 
 Examples:
   trubrics-trace adopt
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 from pathlib import Path
 
 from .._configuration import settings_from
@@ -26,9 +25,11 @@ from ..delivery._shares import MOST_SHARES, each_orphan, take_over
 from ..delivery._spool import Spool
 from ..errors import SpoolError
 from ._status import spool_root_of
+from ._terminal import say, say_json
 
 NAME = "adopt"
 SUMMARY = "take over what dead processes left"
+EXIT_CODES = {0: "done", 1: "something could not be moved"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     """Adopt, and print how many records that were, by destination."""
     root = spool_root_of(options)
     source: Path = options.source or root
-    if not source.is_dir():
+    if options.source and not source.is_dir():
         message = f"there is no spool at {source}"
         raise SpoolError(message)
     is_whole, adopted = True, dict[str, int]()
@@ -52,10 +53,10 @@ def run(options: argparse.Namespace) -> int:
         adopted[place.name] = _look_after(root / place.name)
     if options.json:
         said = {"spool_dir": str(root), "from": str(source), "adopted": adopted}
-        print(json.dumps(said))  # noqa: T201 - a command line
+        say_json(said)
     else:
         lines = [f"{count:,} of {label} wait" for label, count in adopted.items()]
-        print("\n".join(lines or ["nothing was left"]))  # noqa: T201 - a command line
+        say("\n".join(lines or ["nothing was left"]))
     return 0 if is_whole else 1
 
 

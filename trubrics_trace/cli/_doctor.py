@@ -2,7 +2,7 @@
 
 Names each trubrics_trace that stands above a framework's own decorator, where nobody
 calls it, in the modules that are given; they are imported for that. Names also where
-records would be kept and sent from here. Ends with 1 if something is amiss.
+records would be kept and sent from here.
 
 Example:
   trubrics-trace doctor myapp.main
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +22,11 @@ from ..delivery._directory import spool_root
 from ..errors import ConfigurationError
 from ..wrapping._decorator import TracedFunction
 from ..wrapping._misplaced import registered, told_of, wrapped_in
+from ._terminal import painted, say, say_json
 
 NAME = "doctor"
 SUMMARY = "look for what goes wrong in practice"
+EXIT_CODES = {0: "nothing is amiss", 1: "something is"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,10 +45,10 @@ def run(options: argparse.Namespace) -> int:
         _import(module)
     notes, faults = list(_notes(options.spool_dir)), list(_faults())
     if options.json:
-        print(json.dumps({"notes": notes, "faults": faults}))  # noqa: T201 - a command line
+        say_json({"notes": notes, "faults": faults})
     else:
-        said = [*notes, *(f"amiss: {fault}" for fault in faults)]
-        print("\n".join(said))  # noqa: T201 - a command line
+        said = [*notes, *(painted(f"amiss: {fault}", "red") for fault in faults)]
+        say("\n".join(said))
     return 1 if faults else 0
 
 

@@ -2,7 +2,7 @@
 
 Set TRUBRICS_API_KEY first. Records of another destination are never taken along: what was
 recorded without credentials is sent by `--from local` alone. What a running app holds is
-left to that app. Exit code 0: nothing is left; 1: something is; 2: it could not be tried.
+left to that app.
 
 Examples:
   trubrics-trace flush --timeout 60
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import getpass
-import json
 import sys
 import time
 from pathlib import Path
@@ -30,9 +29,11 @@ from ..delivery._sender import Sender
 from ..delivery._spool import Spool
 from ..errors import SpoolError
 from ._status import spool_root_of
+from ._terminal import say, say_json
 
 NAME = "flush"
 SUMMARY = "send what waits in the spool"
+EXIT_CODES = {0: "nothing is left", 1: "something is"}
 
 _POLL_SECONDS = 0.02
 
@@ -78,10 +79,10 @@ def run(options: argparse.Namespace) -> int:
     left = sum(row.pending for row in take_census(root) if row.label == source.label)
     if options.json:
         said = {**dataclasses.asdict(report), "left": left, "from": source.label}
-        print(json.dumps(said))  # noqa: T201 - a command line
+        say_json(said)
     else:
         error = f"; the last error was: {report.last_error}" if report.last_error else ""
-        print(  # noqa: T201 - a command line
+        say(
             f"sent {report.delivered:,} of {source.label} to {destination.label}, "
             f"{left:,} left{error}"
         )

@@ -13,7 +13,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,11 @@ from ..delivery._census import destinations_in
 from ..delivery._delivery import limits_of
 from ..delivery._shares import Shares
 from ._status import spool_root_of, table
+from ._terminal import painted, say, say_json
 
 NAME = "rejected"
 SUMMARY = "show, resend or drop what was set aside"
+EXIT_CODES = {0: "done"}
 
 _COLUMNS = ("destination", "record", "kind", "user", "at", "reason")
 
@@ -51,10 +52,10 @@ def run(options: argparse.Namespace) -> int:
         return _list(options, places)
     done = {place.name: _take(options, place) for place in places}
     if options.json:
-        print(json.dumps({options.action: done}))  # noqa: T201 - a command line
+        say_json({options.action: done})
     else:
         verb = "put back" if options.action == "resend" else "dropped"
-        print(f"{verb} {sum(done.values()):,}")  # noqa: T201 - a command line
+        say(f"{verb} {sum(done.values()):,}")
     return 0
 
 
@@ -67,12 +68,13 @@ def _list(options: argparse.Namespace, places: list[Path]) -> int:
     ]
     if options.json:
         said = [_as_json(label, aside) for label, aside in found]
-        print(json.dumps({"rejected": said}, default=str))  # noqa: T201 - a command line
+        say_json({"rejected": said})
     elif found:
         rows = [_cells(label, aside) for label, aside in found]
-        print("\n".join(table([_COLUMNS, *rows])))  # noqa: T201 - a command line
+        head, *lines = table([_COLUMNS, *rows])
+        say("\n".join([painted(head, "bold"), *lines]))
     else:
-        print("nothing is set aside")  # noqa: T201 - a command line
+        say("nothing is set aside")
     return 0
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,11 @@ from .._configuration import settings_from
 from .._settings import LOCAL
 from ..delivery._census import Census, take_census
 from ..delivery._directory import existing_root
+from ._terminal import painted, say, say_json
 
 NAME = "status"
 SUMMARY = "show what waits in the spool"
+EXIT_CODES = {0: "shown"}
 
 _COLUMNS = (
     "destination",
@@ -48,9 +49,9 @@ def run(options: argparse.Namespace) -> int:
     rows = take_census(root)
     if options.json:
         said = {"spool_dir": str(root), "destinations": [_as_json(row) for row in rows]}
-        print(json.dumps(said))  # noqa: T201 - a command line
+        say_json(said)
     else:
-        print("\n".join(_lines(root, rows)))  # noqa: T201 - a command line
+        say("\n".join(_lines(root, rows)))
     return 0
 
 
@@ -84,7 +85,9 @@ def _lines(root: Path, rows: list[Census]) -> Iterator[str]:
     if not rows:
         yield "nothing has been recorded here"
         return
-    yield from table([_COLUMNS, *map(_cells, rows)])
+    head, *lines = table([_COLUMNS, *map(_cells, rows)])
+    yield painted(head, "bold")
+    yield from lines
     for row in rows:
         for name in ("rejected", "dropped"):
             for reason, count in getattr(row, name).items():
@@ -93,10 +96,11 @@ def _lines(root: Path, rows: list[Census]) -> Iterator[str]:
             if process.get("last_error"):
                 yield f"{row.label}: process {process['pid']}: {process['last_error']}"
         if _is_stranded(row):
-            yield (
+            said = (
                 f"{row.label}: not configured here; send what waits with "
                 f"`trubrics-trace flush --destination {row.label}`"
             )
+            yield painted(said, "yellow")
 
 
 def _cells(row: Census) -> tuple[str, ...]:

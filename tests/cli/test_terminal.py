@@ -1,0 +1,100 @@
+"""What every command has: help with examples, JSON, exit codes, colours where fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.parts import root_with
+from tests.delivery.parts import line
+from tests.process.program import clean_environment
+from trubrics_trace.cli import main
+
+COMMANDS = {
+    "status": [],
+    "flush": [],
+    "rejected": ["list"],
+    "adopt": [],
+    "doctor": [],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command's help has an example, its exit codes, and JSON for programs."""
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    assert 0 == ended.value.code
+    assert re.search(rf"^Examples?:\n  trubrics-trace {command}", said, re.MULTILINE)
+    codes = said.partition("\nexit codes:\n")[2].splitlines()
+    assert {"0", "2"} <= {line.split()[0] for line in codes}
+    assert "--json" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_help(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The help of all names each command, and this test knows each."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    named = re.findall(r"^    (\w+) ", said, re.MULTILINE)
+    assert [*COMMANDS] == named
+    assert f"trubrics-trace {command}" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_empty_spool(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each command works where nothing was ever recorded, and prints JSON or nothing."""
+    monkeypatch.setenv("TRUBRICS_API_KEY", "test-key")
+    arguments = [command, *COMMANDS[command], "--json"]
+    assert 0 == main(arguments)
+    for said in capsys.readouterr().out.splitlines():
+        assert isinstance(json.loads(said), dict)
+
+
+def printed_on_a_terminal(*arguments: str, spool_dir: Path, **environment: str) -> str:
+    """Return what a command prints where people look at it."""
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "trubrics_trace", *arguments],
+        env=clean_environment(spool_dir, **{"TERM": "xterm", **environment}),
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        timeout=30,
+        check=True,
+    )
+    os.close(theirs)
+    said = os.read(ours, 65_536).decode()
+    os.close(ours)
+    return said
+
+
+def test_colours_are_for_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A head is bold where people look at it, and plain where a program reads."""
+    root = root_with(tmp_path, line(1))
+    assert "\x1b[1mdestination" in printed_on_a_terminal("status", spool_dir=root)
+    assert 0 == main(["status"])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_colours_are_not_wanted(environment: dict[str, str], tmp_path: Path) -> None:
+    """A terminal that wants none gets no colours."""
+    root = root_with(tmp_path, line(1))
+    said = printed_on_a_terminal("status", spool_dir=root, **environment)
+    assert "destination" in said
+    assert "\x1b" not in said
