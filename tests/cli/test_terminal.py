@@ -19,6 +19,8 @@ from trubrics_trace.cli import main
 
 COMMANDS = {
     "status": [],
+    "tail": [],
+    "export": [],
     "flush": [],
     "rejected": ["list"],
     "adopt": [],
@@ -98,3 +100,31 @@ def test_colours_are_not_wanted(environment: dict[str, str], tmp_path: Path) -> 
     said = printed_on_a_terminal("status", spool_dir=root, **environment)
     assert "destination" in said
     assert "\x1b" not in said
+
+
+def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
+    """A pipe that is closed early is no error, and nothing is said of it."""
+    root = root_with(tmp_path, *(line(number, prompt="x" * 999) for number in range(500)))
+    ended = subprocess.run(
+        f"set -o pipefail; {sys.executable} -m trubrics_trace export | head -n 1",
+        shell=True,
+        executable="/bin/bash",
+        env=clean_environment(root),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (0, b"", 1) == (ended.returncode, ended.stderr, ended.stdout.count(b"\n"))
+
+
+def test_a_terminal_of_few_letters(tmp_path: Path) -> None:
+    """What a terminal has no letters for is escaped."""
+    root = root_with(tmp_path, line(1, prompt="où?"))
+    ended = subprocess.run(
+        [sys.executable, "-m", "trubrics_trace", "tail"],
+        env=clean_environment(root, PYTHONIOENCODING="ascii"),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (0, True) == (ended.returncode, b"o\\xf9?" in ended.stdout)

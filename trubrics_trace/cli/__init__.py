@@ -1,4 +1,4 @@
-"""`trubrics-trace`: see what waits in a spool, and send it.
+"""`trubrics-trace`: see what a spool holds, take it away, and send it.
 
 Each command has a file, with its summary, its options and what its exit codes mean. For
 all of them 2 is: it could not be tried.
@@ -11,15 +11,17 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from ..errors import TrubricsTraceError
-from . import _adopt, _doctor, _flush, _rejected, _status
+from . import _adopt, _doctor, _export, _flush, _rejected, _status, _tail
 from ._terminal import let_all_be_written, look_away, painted
 
-_COMMANDS = (_status, _flush, _rejected, _adopt, _doctor)
+_COMMANDS = (_status, _tail, _export, _flush, _rejected, _adopt, _doctor)
 _INTERRUPTED = 130  # as shells say it: 128, and the number of SIGINT
 
 _EPILOG = """\
 examples:
   trubrics-trace status                     what waits on this machine
+  trubrics-trace tail --user alice -f       what alice asks, as she asks it
+  trubrics-trace export --format csv        take records away
   trubrics-trace flush                      send what waits for the configured account
   trubrics-trace flush --from local         send what was recorded without credentials
   trubrics-trace rejected list              what a server refused, and why
