@@ -21,6 +21,7 @@ COMMANDS = {
     "status": [],
     "tail": [],
     "export": [],
+    "report": [],
     "flush": [],
     "rejected": ["list"],
     "adopt": [],

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from ..errors import TrubricsTraceError
-from . import _adopt, _doctor, _export, _flush, _rejected, _status, _tail
+from . import _adopt, _doctor, _export, _flush, _rejected, _report, _status, _tail
 from ._terminal import let_all_be_written, look_away, painted
 
-_COMMANDS = (_status, _tail, _export, _flush, _rejected, _adopt, _doctor)
+_COMMANDS = (_status, _tail, _export, _report, _flush, _rejected, _adopt, _doctor)
 _INTERRUPTED = 130  # as shells say it: 128, and the number of SIGINT
 
 _EPILOG = """\
@@ -22,6 +22,7 @@ examples:
   trubrics-trace status                     what waits on this machine
   trubrics-trace tail --user alice -f       what alice asks, as she asks it
   trubrics-trace export --format csv        take records away
+  trubrics-trace report --html report.html  users, threads, stop rate, tokens, as a page
   trubrics-trace flush                      send what waits for the configured account
   trubrics-trace flush --from local         send what was recorded without credentials
   trubrics-trace rejected list              what a server refused, and why
