@@ -28,6 +28,14 @@ def test_lines_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert [expected] == records_in(capsys.readouterr().out)
 
 
+def test_behind_what_is_corrupt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A record that stands behind what is corrupt is a line of its own."""
+    root_with(tmp_path, b'{"kind": "pro' + line(1))
+    main(["export"])
+    [said] = records_in(capsys.readouterr().out)
+    assert ("1", "alice") == (said["record_id"], said["user_id"])
+
+
 def test_what_was_delivered_and_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

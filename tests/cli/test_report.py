@@ -18,7 +18,7 @@ from trubrics_trace import EventRecord
 from trubrics_trace.cli import main
 from trubrics_trace.cli._chart import bars_of, chart_of
 from trubrics_trace.cli._figures import Groups, Seconds
-from trubrics_trace.cli._page import percent_of, short_of
+from trubrics_trace.cli._page import percent_of, seconds_of, short_of
 from trubrics_trace.pipeline._pipeline import line_of
 
 EVIL = "<script>alert('x')</script><img src=https://evil.example/x onerror=\"x()\">"
@@ -164,7 +164,7 @@ def test_more_than_a_page_shows(tmp_path: Path) -> None:
     """What a table has no room for is counted below it."""
     root_with(tmp_path, *(line(n, user_id=f"user-{n}") for n in range(120)))
     texts = Page(page_in(tmp_path)).texts
-    assert "and 70 more" in texts
+    assert "and 105 more" in texts
     assert "and 20 more" in texts
 
 
@@ -231,6 +231,10 @@ def test_chart() -> None:
         (short_of(999_999), "999,999"),
         (short_of(1_250_000), "1.2 M"),
         (short_of(3e9), "3.0 B"),
+        (seconds_of(0.25), "250 ms"),
+        (seconds_of(9.9), "9.9 s"),
+        (seconds_of(22.0), "22 s"),
+        (seconds_of("long"), "-"),
     ],
 )
 def test_numbers(shown: str, expected: str) -> None:

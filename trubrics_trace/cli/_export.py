@@ -101,9 +101,9 @@ def _opened(path: Path | None) -> Iterator[BinaryIO]:
 
 def _jsonl(each: Iterable[Kept]) -> Iterator[bytes]:
     for kept in each:
-        said = {"destination": kept.label, **kept.values}
-        yield json.dumps(said, ensure_ascii=False, default=str).encode(errors="replace")
-        yield b"\n"
+        said = json.dumps({"destination": kept.label})
+        # As it stands: to write it anew takes longer than all the rest.
+        yield said[:-1].encode() + b", " + kept.line.lstrip()[1:]
 
 
 def _csv(each: Iterable[Kept]) -> Iterator[bytes]:

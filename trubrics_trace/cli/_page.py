@@ -11,7 +11,7 @@ from ._chart import chart_of
 from ._figures import Figures, Group
 from ._markup import Markup, element, together
 
-_MOST_ROWS = 50
+_MOST_ROWS = 15
 _MOST_PROMPTS = 100
 _MOST_CHARACTERS = 4_000  # of a text that is unfolded; `export` has the whole
 _STYLE_PATH = Path(__file__).parent / "_page.css"
@@ -55,7 +55,9 @@ def seconds_of(seconds: Any) -> str:
     """Return a time with its unit."""
     if not isinstance(seconds, (int, float)):
         return "-"
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:,.1f} s"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:,.0f} s"
 
 
 def percent_of(share: float) -> str:

@@ -20,7 +20,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..delivery._reader import Kept
-from ..pipeline._log import console_line
 from ._status import spool_root_of
 from ._terminal import Colour, painted, say
 from ._wanted import Wanted, add_wishes
@@ -71,6 +70,8 @@ def _show(each: Iterable[Kept], options: argparse.Namespace) -> None:
 
 
 def _line_of(kept: Kept) -> str:
+    from ..pipeline._log import console_line  # of structlog, which programs do without
+
     record = kept.record
     if record is None:
         return f"a record of a newer version: {kept.values.get('kind')!r}"

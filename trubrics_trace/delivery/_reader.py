@@ -35,7 +35,7 @@ class Kept:
 
     Attributes:
         label: Its destination.
-        line: The bytes of it, with the end of the line.
+        line: The bytes of it, with the end of the line: a JSON object.
         values: What they say: `PromptRecord.to_dict`, or another record's.
     """
 
@@ -130,9 +130,7 @@ class Reader:
 
     def _kept(self, path: Path, line: bytes) -> Iterator[Kept]:
         if all(needle in line for needle in self._needles):
-            values = _values_in(line)
-            if values is not None:
-                yield Kept(path.parent.name, line, values)
+            yield from _kept_in(path.parent.name, line)
 
     def _sizes(self) -> Iterator[tuple[Path, int]]:
         for place in destinations_in(self._root):
@@ -171,16 +169,18 @@ def _by_name(sized: tuple[Path, int]) -> str:
     return sized[0].name  # which begins with the time at which its process began
 
 
-def _values_in(line: bytes) -> dict[str, Any] | None:
-    """Return what a line says of a record; None where it says nothing of one."""
+def _kept_in(label: str, line: bytes) -> Iterator[Kept]:
+    """Yield the record that a line holds, if it holds one."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
         values = None
     if isinstance(values, dict) and isinstance(values.get("record_id"), str):
-        return values
-    record = record_from_line(line)  # it may stand behind what is corrupt
-    return None if record is None else record.to_dict()
+        yield Kept(label, line, values)
+    elif record := record_from_line(line):  # it stands behind what is corrupt
+        values = record.to_dict()
+        said = json.dumps(values, ensure_ascii=False, default=str)
+        yield Kept(label, said.encode(errors="replace") + b"\n", values)
 
 
 def _whole_end(file: int, end: int, chunk_bytes: int = _CHUNK_BYTES) -> int:
