@@ -1,4 +1,4 @@
-"""What goes wrong in an app: handlers beside ours, calls of nobody, logs unseen."""
+"""What goes wrong in an app: other handlers, calls of nobody, unseen logs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def faults_of_users(records: Iterable[Kept]) -> Iterator[str]:
 
 
 def notes_of_logging() -> Iterator[str]:
-    """Yield where each record is logged, as far as it was configured on import."""
+    """Yield where records are logged, as far as imports configured it."""
     structlog: Any = sys.modules.get("structlog")
     if structlog is not None and structlog.is_configured():
         yield "records are logged by the app's own structlog"

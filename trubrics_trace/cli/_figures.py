@@ -16,7 +16,7 @@ _DIGITS = 2  # of a time, that are kept: a thousand prompts have some hundred ti
 
 
 class Seconds:
-    """Times, each in two digits, so that millions take no more room than hundreds."""
+    """Times in two digits: millions take no more room than hundreds."""
 
     __slots__ = ("_counts",)
 

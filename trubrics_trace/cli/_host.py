@@ -180,7 +180,7 @@ def faults_of_clock_beside(host: str) -> Iterator[str]:
 
 
 def _date_at(host: str) -> float | None:
-    """Return a server's date, of whatever it answers to a question without a key."""
+    """Return a server's date, whatever else it answers; it gets no key."""
     url = urlsplit(host)
     is_safe = url.scheme == "https"
     kind = http.client.HTTPSConnection if is_safe else http.client.HTTPConnection

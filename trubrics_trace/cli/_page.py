@@ -1,4 +1,4 @@
-"""The report's page: HTML with its style in it, and nothing from elsewhere."""
+"""The report's page: HTML, its style in it, and nothing from elsewhere."""
 
 from __future__ import annotations
 

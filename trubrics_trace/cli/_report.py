@@ -1,4 +1,4 @@
-"""Show what the prompts come to: users, threads, status, stop rate, tokens, latency.
+"""Show what prompts come to: users, threads, stop rate, tokens, latency.
 
 `--html FILE` makes one page of it, to be kept or sent: nothing in it is loaded from
 elsewhere, it has no script, and every text is escaped. It holds what the latest prompts
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _about(options: argparse.Namespace, root: Path) -> str:
-    """Return what the page says of where it is from, and of what was asked for."""
+    """Return what the page says of its spool, and of what was asked for."""
     wishes = [
         f"--{name} {shlex.quote(str(value))}"
         for name in ("user", "tag", "thread", "status", "destination")
