@@ -56,6 +56,7 @@ ROOMS = [
     "delivery._memory",
     "delivery._marks",
     "delivery._totals",
+    "delivery._erased",
     "delivery._shares",
     "delivery._heritage",
     "delivery._patience",

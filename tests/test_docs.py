@@ -285,6 +285,7 @@ COUNTERS = {
     "_mark": 1,
     "_on_drop": 0,
     "attempt": 0,
+    "drop": 0,
     "fault": 0,
     "note": 0,
     "settle_rejected": 1,

@@ -25,6 +25,7 @@ COMMANDS = {
     "flush": [],
     "rejected": ["list"],
     "adopt": [],
+    "erase": ["--user", "alice"],
     "doctor": [],
 }
 

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from trubrics_trace.delivery._progress import (
     DELIVERED,
+    ERASED,
     Progress,
     Run,
     read_progress,
     rejected,
 )
 
-HOW = st.one_of(st.just(DELIVERED), st.text().map(rejected))
+HOW = st.one_of(st.sampled_from([DELIVERED, ERASED]), st.text().map(rejected))
 
 
 @pytest.fixture

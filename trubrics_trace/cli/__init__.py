@@ -11,10 +11,10 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from ..errors import TrubricsTraceError
-from . import _adopt, _doctor, _export, _flush, _rejected, _report, _status, _tail
+from . import _adopt, _doctor, _erase, _export, _flush, _rejected, _report, _status, _tail
 from ._terminal import let_all_be_written, look_away, painted
 
-_COMMANDS = (_status, _tail, _export, _report, _flush, _rejected, _adopt, _doctor)
+_COMMANDS = (_status, _tail, _export, _report, _flush, _rejected, _adopt, _erase, _doctor)
 _INTERRUPTED = 130  # as shells say it: 128, and the number of SIGINT
 
 _EPILOG = """\
@@ -27,6 +27,7 @@ examples:
   trubrics-trace flush --from local         send what was recorded without credentials
   trubrics-trace rejected list              what a server refused, and why
   trubrics-trace adopt DIR                  take over what was left in another spool
+  trubrics-trace erase --user alice         forget a user
   trubrics-trace doctor myapp.main          look for what goes wrong in practice
 
 exit codes:

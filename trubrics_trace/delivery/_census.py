@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from . import _files
 from ._aside import read_aside
+from ._erased import is_blank, read_erased
 from ._owner import what_it_says
-from ._progress import read_progress
+from ._progress import Progress, read_progress
 from ._segment import began_at, count_lines, lines_of
 from ._totals import Totals, read_totals
 
@@ -77,13 +79,13 @@ class Counted:
 
     def pending(self, directory: Path) -> int:
         """Return how many records wait in one destination's directory."""
-        pending = 0
+        pending, has_erased = 0, bool(read_erased(directory).moments)
         for path in _segments_in(directory):
             with contextlib.suppress(OSError):  # delivered, and gone meanwhile
                 note = path.with_suffix(".ack")
                 sizes = path.stat().st_size, note.stat().st_size if note.exists() else 0
                 if self._known.get(path, (None, 0))[0] != sizes:
-                    self._known[path] = sizes, _Look(path).pending
+                    self._known[path] = sizes, _Look(path, has_erased=has_erased).pending
                 pending += self._known[path][1]
         return pending
 
@@ -91,25 +93,33 @@ class Counted:
 class _Look:
     """One look at one segment."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, has_erased: bool) -> None:
         progress, note_bytes = read_progress(path)
         with _files.opened(path, os.O_RDONLY) as file:
             end = os.fstat(file).st_size
             stored, _ = count_lines(file, 0, end)
             ahead, _ = count_lines(file, progress.offset, end)
             lines = lines_of(file, progress.offset, end)
-            oldest = next((line for at, line in lines if not progress.has(at)), None)
+            waits = (line for at, line in lines if not progress.has(at))
+            oldest = next((line for line in waits if not is_blank(line)), None)
+            blank = _count_blank(file, progress, end) if has_erased else 0
         self.bytes = end + note_bytes
-        self.pending = ahead - progress.beyond
-        self.totals = Totals(stored, progress.delivered, progress.rejected)
+        self.pending = ahead - progress.beyond - blank
+        self.totals = Totals(
+            stored,
+            progress.delivered,
+            progress.rejected,
+            progress.dropped + Counter(erased=blank),
+        )
         self.oldest = began_at(oldest) if oldest else None
 
 
 def _look_at(directory: Path) -> Census:
     looks: dict[str, _Look] = {}
+    has_erased = bool(read_erased(directory).moments)
     for path in _segments_in(directory):
         with contextlib.suppress(FileNotFoundError):  # delivered, and gone meanwhile
-            looks[path.name] = _Look(path)
+            looks[path.name] = _Look(path, has_erased=has_erased)
     totals = read_totals(directory)  # last: what is deleted now, it knows
     for name in totals.segments & looks.keys():
         del looks[name]
@@ -131,6 +141,12 @@ def _look_at(directory: Path) -> Census:
         ),
         processes=tuple({one["pid"]: one for one in said if "pid" in one}.values()),
     )
+
+
+def _count_blank(file: int, progress: Progress, end: int) -> int:
+    """Count what was erased while it waited; its owner is yet to come to it."""
+    lines = lines_of(file, progress.offset, end)
+    return sum(is_blank(line) and not progress.has(at) for at, line in lines)
 
 
 def _segments_in(directory: Path) -> list[Path]:

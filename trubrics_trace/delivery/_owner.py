@@ -3,6 +3,7 @@
 Each owner has a name of its own, `OWNER.lock`, and segments `OWNER.NUMBER.jsonl`. A lock
 that nobody holds means that its process is gone, and that what it left may be taken over.
 In the lock's file stands what its holder says of itself, for `trubrics-trace status`.
+Beside them stand `rejected.jsonl`, `settled.log` and `erased.log`.
 """
 
 from __future__ import annotations

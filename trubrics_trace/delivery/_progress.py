@@ -2,8 +2,8 @@
 
 Beside `NAME.jsonl`, whose every line is a record, stands `NAME.ack`. Each of its lines says
 `START END COUNT HOW`: that so many records between two offsets are settled, and how:
-`delivered`, or `rejected` with a reason. A torn last line says nothing, so the records it
-spoke of are settled again: at least once, and `record_id` tells the two apart.
+`delivered`, or `rejected` or `dropped` with a reason. A torn last line says nothing, so the
+records it spoke of are settled again: at least once, and `record_id` tells the two apart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from collections import Counter
 from pathlib import Path
 
 DELIVERED = "delivered"
+ERASED = "dropped erased"
 _REJECTED = "rejected "
+_DROPPED = "dropped "
 
 
 def rejected(reason: str) -> str:
@@ -44,7 +46,7 @@ class Run:
             run = cls(int(start), int(end), int(count), how)
         except ValueError:
             return None
-        is_known = how == DELIVERED or how.startswith(_REJECTED)
+        is_known = how == DELIVERED or how.startswith((_REJECTED, _DROPPED))
         return run if 0 <= run.start < run.end and run.count > 0 and is_known else None
 
 
@@ -55,18 +57,20 @@ class Progress:
         offset: Every record before it is settled.
         delivered: How many the destination acknowledged.
         rejected: How many it refused, by reason.
+        dropped: How many were let go of one by one, by reason.
     """
 
     def __init__(self) -> None:
         self.offset = 0
         self.delivered = 0
         self.rejected: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
         self._beyond: list[Run] = []  # what was settled out of turn, sorted
 
     @property
     def settled(self) -> int:
         """How many records are settled."""
-        return self.delivered + self.rejected.total()
+        return self.delivered + self.rejected.total() + self.dropped.total()
 
     @property
     def beyond(self) -> int:
@@ -84,6 +88,8 @@ class Progress:
             return
         if run.how == DELIVERED:
             self.delivered += run.count
+        elif run.how.startswith(_DROPPED):
+            self.dropped[run.how.removeprefix(_DROPPED)] += run.count
         else:
             self.rejected[run.how.removeprefix(_REJECTED)] += run.count
         bisect.insort(self._beyond, run, key=_start)

@@ -4,7 +4,8 @@ Rule 1: nothing is locked, changed, or kept in memory: a million records are rea
 time.
 Rule 2: what is read is what waits, and what was delivered and is kept (`keep_delivered`).
 Delivery is at least once, and so is this: `record_id` tells duplicates.
-Rule 3: a snapshot is taken first. What comes later is `news`, and nothing in between is
+Rule 3: of a user who was erased nothing is read.
+Rule 4: a snapshot is taken first. What comes later is `news`, and nothing in between is
 missed.
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 from .._record import Record, record_from_line
 from . import _files
 from ._census import destinations_in
+from ._erased import Erased, read_erased
 from ._segment import lines_of
 
 _CHUNK_BYTES = 128 * 1024  # some hundred lines
@@ -81,6 +83,7 @@ class Reader:
         self._root = root
         self._label = label
         self._needles = needles
+        self._erased: dict[Path, Erased] = {}
         self._ends = dict(self._sizes())
 
     def all(self, since: float = 0.0) -> Iterator[Kept]:
@@ -130,10 +133,15 @@ class Reader:
 
     def _kept(self, path: Path, line: bytes) -> Iterator[Kept]:
         if all(needle in line for needle in self._needles):
-            yield from _kept_in(path.parent.name, line)
+            erased = self._erased.get(path.parent) or Erased()
+            for kept in _kept_in(path.parent.name, line):
+                began = kept.values.get("started_at")
+                if not erased.has(kept.values.get("user_id"), began):
+                    yield kept
 
     def _sizes(self) -> Iterator[tuple[Path, int]]:
         for place in destinations_in(self._root):
+            self._erased[place] = read_erased(place)
             for path in place.glob("*.*.jsonl") if self._is_meant(place) else ():
                 with contextlib.suppress(FileNotFoundError):
                     yield path, path.stat().st_size

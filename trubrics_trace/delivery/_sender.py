@@ -25,6 +25,7 @@ from ..errors import TelemetryError
 from ..pipeline._guard import attempt
 from ._backoff import Backoff
 from ._batches import Sent, batches_of
+from ._erased import read_erased
 from ._segment import Entry
 from ._spool import Spool
 from ._transport import THREAD_NAME, Delivered, Outcome, Rejected, Retry, Transport
@@ -225,9 +226,12 @@ class Sender:
     def _send_leased(self, entries: list[Entry]) -> bool:
         """Send what was leased, in batches by route; whether all were settled."""
         by_route: dict[str, list[Sent]] = {}
+        erased = read_erased(self.spool.directory)
         for entry in entries:
             record = record_from_line(entry.line)
-            if record is None:
+            if erased.takes(entry, record):
+                self.spool.settle_erased(entry)
+            elif record is None:
                 self.spool.settle_rejected(entry, "corrupt")
             else:
                 route = self._transport.route_of(record)

@@ -295,7 +295,7 @@ def _let_go(owned: Owned, reason: str, *, is_kept: bool = False) -> int:
                     segment.stored,
                     progress.delivered,
                     progress.rejected,
-                    Counter({reason: dropped} if dropped else {}),
+                    progress.dropped + Counter({reason: dropped}),
                     {segment.path.name},
                 ),
             )

@@ -4,12 +4,8 @@ Rule 1: a process appends to files of its own, and holds a lock that dies with i
 Rule 2: whoever finds a lock that nobody holds adopts what its owner left behind.
 Rule 3: nothing is deleted before it is settled: delivered, set aside, or dropped by a
 cap; and every record is counted in exactly one place at every moment.
-Rule 4: where the disk refuses or is slow, memory serves, bounded; and the disk is tried
-again.
+Rule 4: where the disk refuses or is slow, bounded memory serves until it does better.
 Rule 5: what is on its way is lent to one sender, and nobody else has it meanwhile.
-
-A directory of one destination holds `OWNER.lock`, `OWNER.NUMBER.jsonl` with its `.ack`,
-`rejected.jsonl` and `settled.log`.
 """
 
 from __future__ import annotations
@@ -30,7 +26,7 @@ from ._contents import Contents
 from ._limits import Limits
 from ._marks import Mark
 from ._patience import MOST_SECONDS, Patience
-from ._progress import DELIVERED, rejected
+from ._progress import DELIVERED, ERASED, rejected
 from ._segment import Entry
 from ._shares import MOST_SHARES, Shares, expire, take_over
 from ._tally import Tally
@@ -127,17 +123,21 @@ class Spool:
 
     def settle_rejected(self, entry: Entry, reason: str) -> None:
         """Set a record aside that the destination refuses, or that is none."""
-        limits = self.shares.limits
-        if not set_aside(self.directory, entry.line, reason, limits.aside_bytes):
+        most = self.shares.limits.aside_bytes
+        if not set_aside(self.directory, entry.line, reason, most):
             ledger.note("rejected_not_kept")
         with self._lock:
             self._tally.reject(reason, self._settle([entry], rejected(reason)))
 
-    def adopt(self) -> int:
-        """Take over what dead processes left in this directory.
+    def settle_erased(self, entry: Entry) -> None:
+        """Note that a record is dropped, for its user was erased."""
+        with self._lock:
+            self._tally.drop("erased", self._settle([entry], ERASED))
 
-        Returns:
-            How many records, less those that others took over from us since a `close`.
+    def adopt(self) -> int:
+        """Take over what dead processes left; how many records that is.
+
+        Less those that others took over from us since a `close`.
         """
         if not self._adopting.acquire(blocking=False):  # what another finds is not gone
             return 0
