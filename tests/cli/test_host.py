@@ -65,6 +65,8 @@ def test_a_fork_unseen(tmp_path: Path) -> None:
     spool.put(line(1))
     assert [] == list(faults_of_forks(tmp_path))
     [owned] = spool.shares.all()
+    other = spool_in(tmp_path / "acme")
+    other.put(line(2))
     child = subprocess.Popen(
         [sys.executable, "-c", "input()"],
         stdin=subprocess.PIPE,
@@ -75,6 +77,7 @@ def test_a_fork_unseen(tmp_path: Path) -> None:
     finally:
         child.communicate(b"\n")
         die(spool)
+        die(other)
     assert str(child.pid) in fault
     assert "has forked without telling Python" in fault
 

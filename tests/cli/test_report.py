@@ -17,8 +17,9 @@ from tests.delivery.parts import line
 from trubrics_trace import EventRecord
 from trubrics_trace.cli import main
 from trubrics_trace.cli._chart import bars_of, chart_of
-from trubrics_trace.cli._figures import Groups, Seconds
+from trubrics_trace.cli._figures import Groups, Seconds, figures_of
 from trubrics_trace.cli._page import percent_of, seconds_of, short_of
+from trubrics_trace.delivery._reader import Kept
 from trubrics_trace.pipeline._pipeline import line_of
 
 EVIL = "<script>alert('x')</script><img src=https://evil.example/x onerror=\"x()\">"
@@ -179,6 +180,17 @@ def test_groups_beyond_their_number() -> None:
         groups.prompts_of("b"),
         groups.others.prompts,
     )
+
+
+def test_latest_are_bounded() -> None:
+    """Of many prompts those that ended last are kept, newest first."""
+    date = "2026-01-02T03:04:05+00:00"
+    prompts = (
+        {"kind": "prompt", "record_id": str(n), "started_at": date, "latency_seconds": n}
+        for n in range(250)
+    )
+    latest = figures_of(Kept("local", b"", values) for values in prompts).latest
+    assert [str(n) for n in range(249, 49, -1)] == [one["record_id"] for one in latest]
 
 
 def test_seconds() -> None:

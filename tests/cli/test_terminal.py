@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import pty
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.parts import root_with
-from tests.delivery.parts import line
+from tests.delivery.parts import Clock, line
 from tests.process.program import clean_environment
 from trubrics_trace.cli import main
+from trubrics_trace.cli._terminal import counting
 
 COMMANDS = {
     "status": [],
@@ -131,3 +135,33 @@ def test_a_terminal_of_few_letters(tmp_path: Path) -> None:
         check=False,
     )
     assert (0, True) == (ended.returncode, b"o\\xf9?" in ended.stdout)
+
+
+def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    """Long work tells a terminal on stderr how far it is, twice a second, and its end."""
+    ours, theirs = pty.openpty()
+    clock = Clock()
+
+    def work() -> Iterator[int]:
+        for number in range(350):
+            clock.now += 0.004
+            yield number
+
+    with os.fdopen(theirs, "w") as terminal, contextlib.redirect_stderr(terminal):
+        assert [*range(350)] == list(counting(work(), clock=clock))
+    said = os.read(ours, 65_536).decode()
+    os.close(ours)
+    assert "\r200 records\r350 records\r\n" == said
+
+
+def test_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nobody looks there is no progress."""
+    assert [*range(350)] == list(counting(range(350)))
+    assert "" == capsys.readouterr().err
+
+
+def test_a_stream_of_an_apps_own() -> None:
+    """A command called by a program prints to whatever that has for stdout."""
+    with contextlib.redirect_stdout(io.StringIO()) as stream:
+        assert 0 == main(["status"])
+    assert "nothing has been recorded here" in stream.getvalue()

@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.delivery.parts import MIB, Clock, Transport, die, line, spool_in, wait_until
+from trubrics_trace._record import record_from_line
 from trubrics_trace.delivery._aside import read_aside, set_aside
 from trubrics_trace.delivery._census import Census, Counted, take_census
 from trubrics_trace.delivery._erased import Erased, Erasure, erase, read_erased
 from trubrics_trace.delivery._limits import Limits
 from trubrics_trace.delivery._reader import Reader
+from trubrics_trace.delivery._segment import Entry
 from trubrics_trace.delivery._sender import Sender
 from trubrics_trace.delivery._spool import Spool
 
@@ -132,6 +134,15 @@ def test_what_is_in_memory(here: Path, spool: Spool) -> None:
     spool._tally.accept()
     assert ["1", "3"] == sent_by_a_sender(spool)
     assert (True, {"erased": 2}) == (spool.stats().is_balanced, spool.stats().dropped)
+
+
+def test_what_is_lent_of_memory(here: Path) -> None:
+    """What is in memory alone is taken by the tombstone as what is on disk."""
+    here.mkdir()
+    erase(here, "alice")
+    for one, expected in ((hers(1), True), (his(2), False), (b"no record\n", False)):
+        entry = Entry(None, 1, one)
+        assert expected is read_erased(here).takes(entry, record_from_line(one))
 
 
 def test_what_began_later(here: Path, spool: Spool) -> None:

@@ -88,6 +88,19 @@ def test_old_files_are_not_opened(tmp_path: Path) -> None:
     assert ["2"] == ids(list(Reader(tmp_path).all(since=100.0)))
 
 
+def test_files_that_cannot_hold_the_latest(tmp_path: Path) -> None:
+    """Of a file that was last written to before the latest ended nothing is read."""
+    for number in (1, 2):
+        spool = spool_in(tmp_path / "local")
+        spool.put(line(number))
+        die(spool)
+    oldest = min((tmp_path / "local").glob("*.*.jsonl"))
+    oldest.write_bytes(line("of the future", started_at="2999-01-01T00:00:00+00:00"))
+    os.utime(oldest, (50.0, 50.0))
+    assert ["2"] == ids(Reader(tmp_path).latest(1, everything))
+    assert 2 == len(Reader(tmp_path).latest(2, everything))
+
+
 def test_none_is_asked_for(tmp_path: Path) -> None:
     """Of none that are asked for, none is returned."""
     spool = spool_in(tmp_path / "local")

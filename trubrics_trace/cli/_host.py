@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import http.client
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -115,16 +115,13 @@ def _holders_of_locks(root: Path) -> dict[str, set[int]]:
     return holders
 
 
-def _open_in(process: Path) -> Iterator[str]:
-    try:
-        files = os.listdir(process / "fd")  # noqa: PTH208 - of names, by the thousand
-    except OSError:  # it has ended, or is another user's
-        return
-    for file in files:
-        try:
-            yield os.readlink(process / "fd" / file)  # noqa: PTH115 - likewise
-        except OSError:
-            continue
+def _open_in(process: Path) -> list[str]:
+    paths = []
+    with contextlib.suppress(OSError):  # it has ended, or is another user's
+        for file in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):  # it was closed meanwhile
+                paths.append(str(file.readlink()))
+    return paths
 
 
 def faults_of_uwsgi(directory: Path) -> Iterator[str]:

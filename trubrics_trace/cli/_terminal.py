@@ -10,7 +10,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, TextIO, TypeAlias, TypeVar
 
 from .. import _clock
@@ -53,17 +53,19 @@ def look_away() -> None:
     os.close(nowhere)
 
 
-def counting(each: Iterable[Counted]) -> Iterator[Counted]:
+def counting(
+    each: Iterable[Counted], *, clock: Callable[[], float] = _clock.monotonic
+) -> Iterator[Counted]:
     """Yield each, and tell a terminal on stderr how far that is.
 
     Not where the output itself is seen there.
     """
     is_told = sys.stderr.isatty() and not sys.stdout.isatty()
-    tell_at, number = _clock.monotonic() + _TELL_EVERY_SECONDS, 0
+    tell_at, number = clock() + _TELL_EVERY_SECONDS, 0
     for number, one in enumerate(each, 1):
         yield one
-        if is_told and not number % 100 and _clock.monotonic() >= tell_at:
-            tell_at = _clock.monotonic() + _TELL_EVERY_SECONDS
+        if is_told and not number % 100 and clock() >= tell_at:
+            tell_at = clock() + _TELL_EVERY_SECONDS
             _tell(f"\r{number:,} records", end="")
     if is_told:
         _tell(f"\r{number:,} records")
