@@ -18,17 +18,24 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from docs.pictures import PICTURES, contexts, drawn
 from tests.process.program import clean_environment, run_program
 
 REPOSITORY = Path(__file__).parents[1]
+DOCS = REPOSITORY / "docs"
 WITH_EXAMPLES = [
     ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
     for path in sorted((REPOSITORY / "trubrics_trace").rglob("*.py"))
     if ">>> " in path.read_text()
 ]
+
+# Pages whose programs are saved under a name, and followed by what they print.
+STORIES = ("tutorial", "troubleshooting")
+
 BLOCKS = {
     f"{path.stem}-{number}": block
-    for path in sorted((REPOSITORY / "docs").glob("*.md"))
+    for path in sorted(DOCS.glob("*.md"))
+    if path.stem not in STORIES
     for number, block in enumerate(
         re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
     )
@@ -52,7 +59,7 @@ def test_blocks_of_the_docs_run(block: str, tmp_path: Path) -> None:
     assert 0 == ended.returncode, ended.stderr
 
 
-GUIDES = {path.stem: path.read_text() for path in (REPOSITORY / "docs/how-to").glob("*.md")}
+GUIDES = {path.stem: path.read_text() for path in (DOCS / "how-to").glob("*.md")}
 INDEX = GUIDES.pop("README")
 
 # What a guide may need, and a Python here may have to do without.
@@ -138,7 +145,7 @@ def sessions_of(page: str) -> Iterator[Session]:
             step = Step(
                 f"python {name_of(text)}", shown if below in ("json", "text") else ""
             )
-            is_typed = re.search(rf"^\$ .*{name_of(text)}$", page, re.MULTILINE)
+            is_typed = re.search(rf"^\$ .*{name_of(text)}(?!\S)", page, re.MULTILINE)
             if not is_typed and Path(name_of(text)).stem not in imported:
                 yield Session((step,), programs)
 
@@ -148,7 +155,11 @@ def name_of(program: str) -> str:
     return program.splitlines()[0].removeprefix("# ")
 
 
-PAGES = [("README", INDEX), *sorted(GUIDES.items())]
+PAGES = [
+    ("README", INDEX),
+    *sorted(GUIDES.items()),
+    *((name, (DOCS / f"{name}.md").read_text()) for name in STORIES),
+]
 SESSIONS = {
     f"{page}: {session.steps[0].typed}": session
     for page, text in PAGES
@@ -257,16 +268,61 @@ def pattern_of(text: ast.Constant | ast.JoinedStr) -> str:
     )
 
 
-def test_links_of_the_docs_lead_somewhere() -> None:
-    """Every link from one page to another names a file that is there."""
-    for path in (REPOSITORY / "docs").rglob("*.md"):
-        links = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text())
-        assert [] == [link for link in links if not (path.parent / link).exists()]
+WRITTEN = {
+    str(path.relative_to(REPOSITORY)): path
+    for folder in (REPOSITORY, DOCS, DOCS / "how-to", REPOSITORY / "examples")
+    for path in sorted(folder.glob("*.md"))
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_links_lead_somewhere(name: str) -> None:
+    """Every link into the repository names a file that is there, and a heading in it."""
+    page = WRITTEN[name]
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\((?![a-z]+:)([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors_of(target), link
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return what the headings of a page are linked by, on the site as on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {
+        re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+        for heading in headings
+    }
+
+
+def test_the_site_has_every_page() -> None:
+    """The menu names each page but the guides, which their index names."""
+    told = (REPOSITORY / "mkdocs.yml").read_text()
+    menu = re.findall(r": ([\w/-]+\.md)$", told, re.MULTILINE)
+
+    assert sorted(menu) == sorted(path.name for path in DOCS.glob("*.md"))
+
+
+@pytest.mark.parametrize("name", sorted(drawn()))
+def test_pictures_are_as_they_are_drawn(name: str) -> None:
+    """A picture that is kept is the one that `python docs/pictures.py` draws."""
+    assert drawn()[name] == (PICTURES / name).read_text()
+
+
+def test_a_picture_shows_where_the_user_comes_along() -> None:
+    """It has each row of the table that it is drawn from, and the way in either case."""
+    rows = list(contexts())
+
+    assert ("asyncio.to_thread", "by itself", "carry_scope") in rows
+    assert {"by itself", "carry_scope", "a scope of its own", ""} == {
+        way for _, *ways in rows for way in ways
+    }
 
 
 NAMED = {
     f"{path.stem}: {named}": REPOSITORY / named
-    for path in sorted((REPOSITORY / "docs").rglob("*.md"))
+    for path in sorted(DOCS.rglob("*.md"))
     for named in re.findall(r"`((?:tests|benchmarks|examples)/[^`]*)`", path.read_text())
 }
 
@@ -317,7 +373,7 @@ def reason_in(arguments: list[ast.expr]) -> Iterator[str]:
 
 def test_every_reason_is_documented() -> None:
     """What can be counted, and nothing else, has its line with what to do."""
-    text = (REPOSITORY / "docs" / "reasons.md").read_text()
+    text = (DOCS / "reasons.md").read_text()
     told = re.findall(r"^(?:\| )?`([a-z_*]+)`(?: \||:)", text, re.MULTILINE)
 
     assert sorted(set(reasons_in_the_code())) == sorted(told)
