@@ -30,7 +30,7 @@ WORKERS := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 export FAKE BREAK COVER
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint matrix coverage clean
+.PHONY: help demo test lint docs matrix coverage clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -42,14 +42,19 @@ demo: $(VENV)/demo $(if $(FAKE),,$(VENV)/model)  ## six people chat, three count
 test: $(VENV)/test  ## every test; no model, and no network beyond loopback
 	$(PYTHON) -m $(if $(COVER),coverage run -m pytest,pytest $(WORKERS)) $(ARGS)
 
-lint: $(VENV)/test $(VENV)/lint  ## ruff, mypy in its strict mode, and pyright
+lint: $(VENV)/test $(VENV)/lint  ## ruff, mypy in its strict mode, pyright, and spelling
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	$(PYTHON) -m codespell_lib
 	@if node --version >/dev/null 2>&1; \
 	then export PATH="$(abspath $(VENV))/bin:$$PATH" && pyright \
 	&& pyright --verifytypes trubrics_trace --ignoreexternal; \
 	else echo 'no node here, so pyright is left out'; fi
+
+docs: $(VENV)/docs  ## the site, in build/site; without network, and any warning fails
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet
+	@echo 'open build/site/index.html'
 
 # A version manager shows all its Pythons to nox only where it is asked to.
 matrix: $(VENV)/lint  ## what a version could break, on each Python that is here
@@ -64,7 +69,7 @@ clean:  ## forget all that was fetched
 	rm -rf $(VENV) .cache .nox .coverage*
 
 # This package, editable, with the dependency group that is called as the target.
-$(VENV)/demo $(VENV)/test $(VENV)/lint: $(VENV)/created pyproject.toml constraints.txt
+$(addprefix $(VENV)/,demo test lint docs): $(VENV)/created pyproject.toml constraints.txt
 	@printf '· installing what make $(@F) needs, once '; $(DOTS) \
 	$(INSTALL) --constraint constraints.txt --group $(@F) --editable . && touch $@
 
