@@ -53,7 +53,7 @@ lint: $(VENV)/test $(VENV)/lint  ## ruff, mypy in its strict mode, pyright, and 
 	else echo 'no node here, so pyright is left out'; fi
 
 docs: $(VENV)/docs  ## the site, in build/site; without network, and any warning fails
-	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build
 	@echo 'open build/site/index.html'
 
 # A version manager shows all its Pythons to nox only where it is asked to.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import inspect
+import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +41,58 @@ def test_an_example_prints_what_its_header_says(example: Path, tmp_path: Path) -
 
     assert 0 == ended.returncode, ended.stderr
     assert shown_in_header(example) == ended.stdout.splitlines()
+
+
+NOTEBOOK = json.loads((REPOSITORY / "examples" / "notebook.ipynb").read_text())
+
+
+def test_the_notebook_shows_what_its_cells_say(capsys: pytest.CaptureFixture[str]) -> None:
+    """Run one after the other, its cells print what stands below them."""
+    names: dict[str, object] = {}
+    for cell in NOTEBOOK["cells"]:
+        if cell["cell_type"] == "code":
+            asyncio.run(run_cell("".join(cell["source"]), names))
+            assert shown_below(cell) == capsys.readouterr().out.splitlines()
+
+
+def shown_below(cell: Mapping[str, Any]) -> list[str]:
+    """Return the lines that a notebook keeps as a cell's output."""
+    outputs = cell["outputs"]
+    texts = [output.get("text") or output["data"]["text/plain"] for output in outputs]
+    return "\n".join("".join(text).rstrip("\n") for text in texts).splitlines()
+
+
+async def run_cell(source: str, names: dict[str, object]) -> None:
+    """Do what Jupyter does: await what there is, and show what the last line is worth."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    await worth(tree, names)
+    if isinstance(last, ast.Expr):
+        sys.stdout.write(f"{await worth(ast.Expression(last.value), names)!r}\n")
+
+
+async def worth(tree: ast.Module | ast.Expression, names: dict[str, object]) -> object:
+    """Return what a piece of a cell is worth, awaited where it awaits."""
+    kind = "exec" if isinstance(tree, ast.Module) else "eval"
+    code = compile(tree, "notebook", kind, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    value = eval(code, names)
+    return await value if inspect.iscoroutine(value) else value
+
+
+def test_an_example_is_tested_as_its_user_would(tmp_path: Path) -> None:
+    """The chat with a stop button has tests of its own, with the package's fixtures."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "examples/stop_button"],
+        cwd=REPOSITORY,
+        env=clean_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert 0 == ended.returncode, ended.stdout
+    assert "3 passed" in ended.stdout
 
 
 def run_chat(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,1 @@
+"""A chat page with a stop button, and how it is tested."""
