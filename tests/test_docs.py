@@ -322,7 +322,7 @@ def test_a_picture_shows_where_the_user_comes_along() -> None:
 
 NAMED = {
     f"{path.stem}: {named}": REPOSITORY / named
-    for path in sorted(DOCS.rglob("*.md"))
+    for path in [*sorted(DOCS.rglob("*.md")), REPOSITORY / "SECURITY.md"]
     for named in re.findall(r"`((?:tests|benchmarks|examples)/[^`]*)`", path.read_text())
 }
 
