@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import trubrics_trace
 from docs.pictures import PICTURES, contexts, drawn
 from tests.process.program import clean_environment, run_program
 
@@ -294,6 +295,34 @@ def anchors_of(page: Path) -> set[str]:
         re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
         for heading in headings
     }
+
+
+def programs_of_the_docs() -> Iterator[str]:
+    """Yield all that is shown as a program: in pages, in docstrings, in examples."""
+    for page in WRITTEN.values():
+        yield from re.findall(
+            r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL
+        )
+    for path in (REPOSITORY / "trubrics_trace").rglob("*.py"):
+        yield from re.findall(r"^ *(?:>>>|\.\.\.) (.*)$", path.read_text(), re.MULTILINE)
+    for path in (REPOSITORY / "examples").rglob("*.py"):
+        yield path.read_text()
+
+
+def test_every_public_name_has_an_example() -> None:
+    """Each word of the package is used in a program that the tests run."""
+    used = set(re.findall(r"\w+", "\n".join(programs_of_the_docs())))
+
+    assert [] == [name for name in trubrics_trace.__all__ if name not in used]
+
+
+def test_the_reference_has_every_public_name() -> None:
+    """Each word of the package stands in the reference."""
+    told = re.findall(
+        r"^::: trubrics_trace\.(\w+)$", (DOCS / "api.md").read_text(), re.MULTILINE
+    )
+
+    assert set() == set(trubrics_trace.__all__) - set(told)
 
 
 def test_the_site_has_every_page() -> None:
