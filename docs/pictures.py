@@ -170,7 +170,8 @@ def _arrow(start: Box, end: Box, said: str = "") -> str:
     down = end.y > start.y
     from_y = start.y + start.height if down else start.y
     to_y = end.y if down else end.y + end.height
-    label = _text(x - 8, (from_y + to_y) // 2 + 1, said, "note", "end") if said else ""
+    beside, anchor = (x + 8, "start") if down else (x - 8, "end")
+    label = _text(beside, (from_y + to_y) // 2 + 1, said, "note", anchor) if said else ""
     return _path([(x, from_y), (x, to_y)]) + label
 
 
