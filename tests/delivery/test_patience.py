@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -25,27 +24,39 @@ class Looks:
 def test_quick(took: float) -> None:
     """A write within the limit costs nothing."""
     patience = Patience(Looks(took))
-    assert patience.lost_since(0.0, time.process_time()) is None
+    patience.note_work(0.0)
+    assert patience.lost_since(0.0) is None
     assert not patience.is_out(0.0)
 
 
 def test_slow() -> None:
     """A write beyond the limit leaves the disk alone for a minute since it began."""
-    patience = Patience(Looks(100.06, 100.06, 100.06))
-    assert 0.06 == pytest.approx(patience.lost_since(100.0, time.process_time()))
+    patience = Patience(Looks(100.06))
+    patience.note_work(100.0)
+    assert 0.06 == pytest.approx(patience.lost_since(100.0))
     assert (True, False) == (patience.is_out(159.9), patience.is_out(160.0))
 
 
 def test_busy_process() -> None:
     """Where the process worked meanwhile, other threads held the write up, not the disk."""
-    patience = Patience(Looks(100.06))
-    assert patience.lost_since(100.0, time.process_time() - 0.04) is None
+    patience = Patience(Looks(100.06), Looks(5.0, 5.04))
+    patience.note_work(100.0)
+    assert patience.lost_since(100.0) is None
     assert not patience.is_out(100.0)
+
+
+def test_busy_before() -> None:
+    """What a process worked before a slow write is no excuse for that."""
+    patience = Patience(Looks(100.1), Looks(5.0, 5.04))
+    patience.note_work(100.0)
+    patience.note_work(100.04)  # so soon after, it is not asked again
+    assert 0.06 == pytest.approx(patience.lost_since(100.04))
 
 
 def test_begin_again() -> None:
     """A disk that was left alone may be given another chance at once."""
-    patience = Patience(Looks(100.06, 100.06, 100.06))
-    patience.lost_since(100.0, time.process_time())
+    patience = Patience(Looks(100.06))
+    patience.note_work(100.0)
+    patience.lost_since(100.0)
     patience.begin_again()
     assert not patience.is_out(100.1)

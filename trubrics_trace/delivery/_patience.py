@@ -7,6 +7,7 @@ the minute is over.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -17,9 +18,15 @@ _SLOW_SECONDS = 60.0
 class Patience:
     """Leaves a disk alone for a minute after a write that took too long."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        work_clock: Callable[[], float] = time.process_time,
+    ) -> None:
         self._clock = clock
+        self._work_clock = work_clock
         self._until = 0.0
+        self._worked = self._worked_at = -math.inf
 
     def is_out(self, now: float) -> bool:
         """Whether the disk is to be left alone now."""
@@ -29,14 +36,27 @@ class Patience:
         """Give the disk another chance at once."""
         self._until = 0.0
 
-    def lost_since(self, began: float, worked: float) -> float | None:
+    def note_work(self, now: float) -> None:
+        """Note, before a write, what this process has worked so far.
+
+        Not before each: to ask is an invitation to the system to let others run, which on
+        a busy machine takes milliseconds. What was worked in so short a time before a
+        write excuses none that is too long.
+        """
+        if now - self._worked_at >= MOST_SECONDS:
+            self._worked, self._worked_at = self._work_clock(), now
+
+    def lost_since(self, began: float) -> float | None:
         """Return what a write since `began` took, if too long; else None.
 
-        Not if this process was at work for half of that time, `worked` being its CPU
-        seconds at the beginning: then it was other threads that held us up.
+        Not if this process was at work for half of that time: then it was other threads
+        that held us up.
         """
-        took = self._clock() - began
-        if took <= MOST_SECONDS or time.process_time() - worked > took / 2:
+        now = self._clock()
+        took = now - began
+        if took <= MOST_SECONDS:
+            return None
+        if self._work_clock() - self._worked > (now - self._worked_at) / 2:
             return None
         self._until = began + _SLOW_SECONDS
         return took

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,8 +52,7 @@ class Spool:
         clock: Callable[[], float] = _clock.monotonic,
         wall: Callable[[], float] = _clock.steady_seconds,
     ) -> None:
-        self._clock = clock
-        self._wall = wall
+        self._clock, self._wall = clock, wall
         self._lock = threading.RLock()  # a signal handler may come between, and record
         self._adopting = threading.Lock()
         self._contents = Contents(directory, limits, self._drop)
@@ -80,7 +78,8 @@ class Spool:
 
     def put(self, line: bytes) -> None:
         """Keep one record: on return it survives the process, or is counted."""
-        is_hurried = self._patience.is_out(self._clock()) and len(self._late) < _MOST_LATE
+        self._patience.note_work(now := self._clock())
+        is_hurried = self._patience.is_out(now) and len(self._late) < _MOST_LATE
         if self._lock.acquire(timeout=0.0 if is_hurried else MOST_SECONDS):
             try:
                 self._catch_up(_MOST_CAUGHT_UP)
@@ -174,9 +173,10 @@ class Spool:
     def tend(self) -> None:
         """Bring to the disk what is in memory, however slow the disk is."""
         with self._lock:
+            began = self._clock()
+            self._patience.note_work(began)
             self._catch_up()
-            began, worked = self._clock(), time.process_time()
-            if self._tend(began) and self._patience.lost_since(began, worked) is None:
+            if self._tend(began) and self._patience.lost_since(began) is None:
                 self._patience.begin_again()
 
     def sync(self) -> None:
@@ -263,7 +263,7 @@ class Spool:
 
     def _put(self, line: bytes) -> None:
         recounts, self._is_counted, self._is_closing = self._recounts, False, False
-        now, worked = self._clock(), time.process_time()
+        now = self._clock()
         is_slow = self._patience.is_out(now)
         if now >= self._tend_at and not is_slow:
             self._tend(now)
@@ -277,7 +277,7 @@ class Spool:
                 ledger.note("in_memory")
                 self._tidings.refused(error)
                 self._contents.keep_in_memory(line)
-            if (took := self._patience.lost_since(now, worked)) is not None:
+            if (took := self._patience.lost_since(now)) is not None:
                 self._tidings.slow(took)
         self._tally.accept()
         if recounts != self._recounts:  # a signal handler has recorded in between
