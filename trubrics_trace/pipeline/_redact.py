@@ -15,7 +15,7 @@ from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time
 from typing import Any, TypeVar
 
-from .._frozen import FrozenDict
+from .._frozen import FrozenDict, frozen_dict, frozen_tuple
 from .._ledger import GUARD_SECONDS, ledger
 from .._notices import place_of_error
 from .._record import (
@@ -67,7 +67,8 @@ def prepare(record: _R, settings: Settings) -> _R:
         changes["event_name"] = cut(sayable(record.event_name), settings.max_text_length)
     elif isinstance(record, TrackedRecord):
         changes["payload"] = _tracked_payload(record.payload, text, settings)
-    return dataclasses.replace(record, **changes)
+    changed = {key: to for key, to in changes.items() if to is not getattr(record, key)}
+    return dataclasses.replace(record, **changed) if changed else record
 
 
 def media_note(kind: str, media_type: str | None, size_bytes: int | None) -> str:
@@ -153,7 +154,7 @@ def _prompt_changes(
     told["tool_calls"] = text.json_safe(record.tool_calls)
     if record.messages is not None:
         newest_first = [text.json_safe(message) for message in record.messages[::-1]]
-        told["messages"] = tuple(newest_first[::-1])
+        told["messages"] = frozen_tuple(newest_first[::-1], record.messages)
     return told
 
 
@@ -215,6 +216,10 @@ class _Texts:
         """Return the value as JSON can say it, frozen, each text as it may leave."""
         self._values_left -= 1
         kind = type(value)  # what a proxy or a mock says of its class is not true of it
+        if kind is str:
+            return self.content(value)
+        if kind is FrozenDict and depth < _MAX_DEPTH:
+            return self._mapping(value, depth)
         if value is None or issubclass(kind, bool):
             return value
         if issubclass(kind, enum.Enum):
@@ -252,7 +257,7 @@ class _Texts:
         told = {self._key(key): self.json_safe(item, depth + 1) for key, item in taken}
         if len(taken) < len(items):
             told["…"] = _cut_values(items)
-        return FrozenDict(told)
+        return frozen_dict(told, value)
 
     def _sequence(self, value: Iterable[Any], depth: int) -> Any:
         items = _foreign("untellable_value", list, value)
@@ -264,7 +269,7 @@ class _Texts:
             told.sort(key=repr)  # it has no order: the same one is told in the same way
         if len(taken) < len(items):
             told.append(_cut_values(items))
-        return tuple(told)
+        return frozen_tuple(told, value)
 
     def _key(self, key: object) -> str:
         return cut(
