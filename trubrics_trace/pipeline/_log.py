@@ -86,10 +86,11 @@ def _ended_at(record: Record) -> str:
 
 
 def _fields(record: Record, settings: Settings) -> dict[str, Any]:
-    fields = {name: thawed(value) for name, value in record.items()}
-    if not settings.log_messages:
-        fields.pop("messages", None)
-    return fields
+    return {
+        name: thawed(value)
+        for name, value in record.items()
+        if settings.log_messages or name != "messages"
+    }
 
 
 def _count(tokens: int | None) -> str:

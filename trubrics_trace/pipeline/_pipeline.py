@@ -22,6 +22,9 @@ from ._redact import prepare
 # Takes a record and its line, and keeps them: a spool, or a test's list.
 Keep = Callable[[Record, bytes], object]
 
+# One for all: `json.dumps` would make another for each line.
+_encode = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode
+
 
 def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
     """Take one record from birth to the spool.
@@ -50,10 +53,7 @@ def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
 
 def line_of(record: Record) -> bytes:
     """Return the record as a line of the spool; `?` for what UTF-8 cannot say."""
-    line = json.dumps(
-        record.to_dict(), default=str, ensure_ascii=False, separators=(",", ":")
-    )
-    return line.encode(errors="replace") + b"\n"
+    return _encode(record.to_dict()).encode(errors="replace") + b"\n"
 
 
 def _is_sampled(record: Record, rate: float) -> bool:
