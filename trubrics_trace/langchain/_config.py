@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ..scope._attributes import Attributes, attributes_of, union
+from ..scope._attributes import NOTHING, Attributes, attributes_of, union
 
 _IDENTITY = {
     "trubrics_user_id": "user_id",
@@ -46,11 +46,12 @@ def config_attributes(tags: list[str] | None, metadata: Mapping[str, Any]) -> At
             kept[key] = value
     if graph:
         kept["langgraph"] = graph
-    said["metadata"] = kept
-    attributes = attributes_of(said)
     heard = tuple(
         str.__str__(tag)
         for tag in tags or ()
         if isinstance(tag, str) and not tag.startswith(_NOISY_TAGS)
     )
+    if not (said or kept or heard):
+        return NOTHING
+    attributes = attributes_of({**said, "metadata": kept})
     return dataclasses.replace(attributes, tags=union(attributes.tags, heard))

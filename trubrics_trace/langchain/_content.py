@@ -270,5 +270,8 @@ def _size_of_base64(data: str, start: int = 0, end: int | None = None) -> int:
 
 
 def first_text(places: Iterable[Block], *keys: str) -> str | None:
-    found = (place[key] for place in places for key in keys if key in place)
-    return next((str.__str__(one) for one in found if isinstance(one, str)), None)
+    for place in places:
+        for key in keys:
+            if isinstance(found := place.get(key), str):
+                return str.__str__(found)
+    return None

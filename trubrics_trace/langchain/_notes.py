@@ -17,7 +17,8 @@ from ._user_turns import UserTurn
 
 def note_conflict(*told: Attributes) -> None:
     """Count it where these name more than one user."""
-    if len({one.user_id for one in told} - {NOT_GIVEN}) > 1:
+    users = [one.user_id for one in told if one.user_id is not NOT_GIVEN]
+    if len(users) > 1 and len(set(users)) > 1:
         ledger.note("user_conflict")
 
 

@@ -276,7 +276,7 @@ def _reason_to_end(infos: list[Mapping[str, Any]]) -> str | None:
 def _is_from_cache(message: Any) -> bool:
     # `BaseChatModel._convert_cached_generations` of langchain-core marks them so.
     usage = getattr(message, "usage_metadata", None)
-    return isinstance(usage, Mapping) and usage.get("total_cost") == 0
+    return isinstance(usage, dict) and usage.get("total_cost") == 0
 
 
 def status_of(error: BaseException) -> Status:
@@ -304,15 +304,15 @@ def _info_of(generation: Any) -> Mapping[str, Any]:
 
 
 def _first_of(infos: list[Mapping[str, Any]], *keys: str) -> str | None:
-    found = (first_text(info, *keys) for info in infos)
-    return next((value for value in found if value), None)
+    return next(filter(None, (first_text(info, *keys) for info in infos)), None)
 
 
 def first_text(values: Mapping[str, Any], *keys: str) -> str | None:
-    return next(
-        (values[key] for key in keys if values.get(key) and isinstance(values[key], str)),
-        None,
-    )
+    for key in keys:
+        value = values.get(key)
+        if value and isinstance(value, str):
+            return value
+    return None
 
 
 def _said(value: Any) -> str | None:

@@ -76,6 +76,8 @@ _BESIDE_INPUT: Mapping[str, tuple[str, ...]] = {
     "inputTokenCount": ("cacheReadInputTokenCount", "cacheWriteInputTokenCount"),
 }
 
+_NOTHING: Mapping[str, Any] = {}
+
 # Where a usage stands in what a model says of its answer.
 _KEYS = ("token_usage", "usage", "usage_metadata", "amazon-bedrock-invocationMetrics")
 
@@ -113,9 +115,10 @@ def _candidates(generations: list[Any], llm_output: Any) -> Iterator[Mapping[str
 def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for name, words in _WORDS.items():
-        count = next((usage[word] for word in words if _is_count(usage.get(word))), None)
-        if count is not None:
-            counts[name] = count
+        for word in words:
+            if _is_count(count := usage.get(word)):
+                counts[name] = count
+                break
     if not counts:
         return {}
     if "input_tokens" in counts:
@@ -127,13 +130,17 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
         counts["total_tokens"] = counts["input_tokens"] + counts["output_tokens"]
     for name, places in _DETAILS.items():
         for place in places:
-            detail: Any = usage
-            for key in place:
-                detail = _mapping(detail).get(key)
-            if _is_count(detail):
+            if place[0] in usage and _is_count(detail := _detail(usage, place)):
                 counts[name] = detail
                 break
     return counts
+
+
+def _detail(usage: Mapping[str, Any], place: tuple[str, ...]) -> Any:
+    detail: Any = usage
+    for key in place:
+        detail = _mapping(detail).get(key)
+    return detail
 
 
 def _beside_input(usage: Mapping[str, Any], counts: Mapping[str, int]) -> int:
@@ -155,4 +162,7 @@ def _message(generation: Any) -> Any:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    # `Mapping` asks long of what it does not know: most often it is a dict, or nothing.
+    if type(value) is dict or value is None:
+        return value or _NOTHING
+    return value if isinstance(value, Mapping) else _NOTHING
