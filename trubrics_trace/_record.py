@@ -56,7 +56,9 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as its line in the spool holds it, `kind` first."""
-        return {"kind": self.kind, **dict(self.items())}
+        said: dict[str, Any] = {"kind": self.kind}
+        said.update(self.items())
+        return said
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _clock
 from .._ledger import ledger
-from .._settings import Destination, Settings
+from .._settings import Settings
 from ..scope._attributes import NOT_GIVEN, NOTHING, Attributes, merge
 from ..scope._scope import Scope
 from ._content import text_of
@@ -42,7 +42,7 @@ class Turn:
     pieces: list[str] = dataclasses.field(default_factory=list)
     said: Attributes = NOTHING  # what no handler's own keywords have said
     is_usual: bool = True  # heard of by the scope's handler alone
-    recipients: dict[Destination, Settings] = dataclasses.field(default_factory=dict)
+    recipients: dict[str, Settings] = dataclasses.field(default_factory=dict)
     # Where another user's handler sends: to that one it is the other user's.
     apart: list[tuple[Settings, Attributes]] = dataclasses.field(default_factory=list)
     attempts: Attempts | None = None  # those that it is one of
@@ -52,7 +52,7 @@ class Turn:
 
     def send_to(self, recipient: Settings) -> None:
         """Have the record sent there, too."""
-        self.recipients.setdefault(recipient.destination, recipient)
+        self.recipients.setdefault(recipient.destination.label, recipient)
 
     def join(self, own: Attributes, recipient: Settings) -> None:
         """Take in what another handler of the same call says: one record, of both.
@@ -65,7 +65,7 @@ class Turn:
             self.is_usual = False
             self.recipients.clear()
             self.attributes = theirs
-        is_elsewhere = recipient.destination not in self.recipients
+        is_elsewhere = recipient.destination.label not in self.recipients
         if is_elsewhere and theirs.user_id != self.attributes.user_id:
             self.apart.append((recipient, theirs))
             return
