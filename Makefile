@@ -30,7 +30,7 @@ WORKERS := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 export FAKE BREAK COVER
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs matrix coverage clean
+.PHONY: help demo test lint docs matrix coverage bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,12 @@ matrix: $(VENV)/lint  ## what a version could break, on each Python that is here
 coverage: $(VENV)/test  ## of all that ran with COVER=1, combined: 100 %
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
+
+# Beside the peers of the dependency group, where they are installed.
+bench: $(VENV)/test  ## what recording costs, in benchmarks/results.json; some minutes
+	$(PYTHON) -m benchmarks.overhead $(ROUNDS)
+	$(PYTHON) -m benchmarks.wrapping
+	$(PYTHON) benchmarks/imports.py
 
 clean:  ## forget all that was fetched
 	rm -rf $(VENV) .cache .nox .coverage*

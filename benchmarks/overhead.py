@@ -1,11 +1,12 @@
 """What recording adds to one fake chat call: microseconds of CPU, stage by stage.
 
-    python -m benchmarks.overhead [ROUNDS]
+    python -m benchmarks.overhead [ROUNDS]     also as `make bench`
 
 Each way of recording is measured in a process of its own, all of them in turn, round by
 round; of each the lowest counts, because a busy machine only ever adds. `caller` is the
 thread that asks, `process` is all of it, until a server on loopback has every record. A
-run in which the no-op handler comes out faster than nothing is worth nothing.
+run in which the no-op handler comes out faster than nothing is worth nothing, and leaves
+no trace; any other is kept in `benchmarks/results.json`, and drawn in `docs/overhead.svg`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
+from benchmarks.results import draw, keep
 from trubrics_trace import configure, flush, trubrics_trace
 from trubrics_trace.testing import capture_prompts
 
@@ -298,11 +300,32 @@ def main() -> None:
             print(json.dumps(measured(way)))
         return
     lowest = lowest_of_rounds(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
-    bare = lowest["nothing"]
+    bare = lowest.pop("nothing")
+    added = {
+        name: [round(value - least, 1) for value, least in zip(columns, bare, strict=True)]
+        for name, columns in lowest.items()
+    }
     print(f"{'':26}" + "".join(f"{column:>15}" for column in COLUMNS))
-    for name, columns in lowest.items():
-        shown = columns if name == "nothing" else map(float.__sub__, columns, bare)
-        print(f"{name:26}" + "".join(f"{value:15,.1f}" for value in shown))
+    for name, values in {"nothing": bare, **added}.items():
+        print(f"{name:26}" + "".join(f"{value:15,.1f}" for value in values))
+    if min(added["no-op handler"]) <= 0:
+        sys.exit("the no-op handler came out faster than nothing: measure again")
+    keep(
+        "overhead",
+        {
+            "unit": "microseconds of CPU that are added to a call",
+            "columns": COLUMNS,
+            "nothing": [round(value, 1) for value in bare],
+            **added,
+        },
+    )
+    draw(
+        "overhead",
+        "CPU that recording adds to one model call",
+        {name: values[:2] for name, values in added.items()},
+        ("sync", "async"),
+        "µs",
+    )
 
 
 if __name__ == "__main__":
