@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,13 @@ from trubrics import Trubrics
 
 from trubrics_trace import Settings, configure, errors
 from trubrics_trace._configuration import _CHECKS, settings_from
-from trubrics_trace._settings import DEFAULT_HOST, LOCAL, Destination, fingerprint
+from trubrics_trace._settings import (
+    DEFAULT_HOST,
+    LOCAL,
+    Destination,
+    PatternName,
+    fingerprint,
+)
 
 HOST = "https://trubrics.example/api"
 
@@ -115,6 +121,13 @@ BAD = [
     ("capture", "everything"),
     ("redact", 5),
     ("redact", [5]),
+    ("redact", "e-mail"),
+    ("redact", ["email", "everything"]),
+    ("redact", b"email"),
+    ("pseudonymize", ""),
+    ("pseudonymize", "short"),
+    ("pseudonymize", b"short"),
+    ("pseudonymize", 12345678),
     ("before_send", "no function"),
     ("on_error", 5),
 ]
@@ -221,6 +234,28 @@ def test_several_redactors() -> None:
     one = settings_from({"redact": str.upper}, {}).redact
     several = settings_from({"redact": [str.upper, str.lower]}, {}).redact
     assert (one, several) == ((str.upper,), (str.upper, str.lower))
+
+
+def test_named_redactors() -> None:
+    """A pattern is given by its name, alone, among others, or with all there are."""
+    one, several, everything = (
+        settings_from({"redact": given}, {}).redact
+        for given in ("email", ["card", str.upper], "all")
+    )
+    assert (("email",), ("card", str.upper)) == (one, several)
+    assert set(get_args(PatternName)) == set(everything)
+
+
+def test_key_of_pseudonyms() -> None:
+    """The key of pseudonyms is text or bytes, and shown nowhere."""
+    text, raw = (
+        settings_from({"pseudonymize": key}, {}) for key in ("a secret key\n", b"\0" * 16)
+    )
+    assert (b"a secret key", b"\0" * 16) == (text.pseudonymize, raw.pseudonymize)
+    assert "secret" not in repr(text)
+    with pytest.raises(errors.ConfigurationError) as refused:
+        settings_from({"pseudonymize": "5eed"}, {})
+    assert "5eed" not in str(refused.value)
 
 
 def test_path_as_spool_dir(tmp_path: Path) -> None:

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from ._ledger import ledger
-from ._settings import DAY_SECONDS, DEFAULT_HOST, MIB, Settings
+from ._settings import (
+    DAY_SECONDS,
+    DEFAULT_HOST,
+    MIB,
+    PatternName,
+    Redactor,
+    Settings,
+)
 from .errors import ConfigurationError
 
 
@@ -191,12 +198,38 @@ def _function(name: str, value: Any) -> Callable[..., Any]:
     return value  # type: ignore[no-any-return] # narrowed to a callable of anything
 
 
-def _functions(name: str, value: Any) -> tuple[Callable[..., Any], ...]:
-    if callable(value):
-        return (value,)
+def _redactors(name: str, value: Any) -> tuple[Redactor | PatternName, ...]:
+    if isinstance(value, str) and value == "all":
+        return get_args(PatternName)
+    if callable(value) or isinstance(value, (str, bytes)):
+        return (_redactor(name, value),)
     if not isinstance(value, Iterable):
-        raise _refuse(name, value, "give a callable, or several")
-    return tuple(_function(name, one) for one in value)
+        raise _refuse(name, value, "give a callable, a pattern's name, or several")
+    return tuple(_redactor(name, one) for one in value)
+
+
+def _redactor(name: str, value: Any) -> Redactor | PatternName:
+    if callable(value) or (isinstance(value, str) and value in get_args(PatternName)):
+        return value  # type: ignore[no-any-return] # narrowed to these, or a callable
+    patterns = ", ".join(get_args(PatternName))
+    raise _refuse(name, value, f"give a callable, all, or of these: {patterns}")
+
+
+def _pseudonym_key(name: str, value: Any) -> bytes:
+    key = value if isinstance(value, bytes) else b""
+    if isinstance(value, str):
+        key = value.strip().encode(errors="surrogatepass")
+    if len(key) < _SHORTEST_KEY_BYTES:
+        # Not shown: it may be most of the right one.
+        message = (
+            f"{name} is no usable key ({type(value).__name__}); give a str or bytes, "
+            f"{_SHORTEST_KEY_BYTES} long or more, as secrets.token_hex() makes them"
+        )
+        raise ConfigurationError(message)
+    return key
+
+
+_SHORTEST_KEY_BYTES = 8  # fewer are found by trying all
 
 
 def _path(name: str, value: Any) -> str:
@@ -236,7 +269,8 @@ _CHECKS: Mapping[str, tuple[str | None, _Check]] = {
     "strict": (_trace("STRICT"), _truth),
     "capture": (None, _one_of("scoped", "all")),
     "record": (None, _one_of("calls", "root")),
-    "redact": (None, _functions),
+    "redact": (None, _redactors),
+    "pseudonymize": (None, _pseudonym_key),
     "before_send": (None, _function),
     "on_error": (None, _function),
 }

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable
-from typing import Literal, TypedDict
+from typing import Literal, TypeAlias, TypedDict
 from urllib.parse import urlsplit
 
 from ._record import Record
@@ -19,6 +19,9 @@ DAY_SECONDS = 24 * 3600.0
 
 BeforeSend = Callable[[Record], "Record | None"]
 Redactor = Callable[[str], str]
+PatternName: TypeAlias = Literal[
+    "url_credentials", "jwt", "api_key", "email", "iban", "card", "ip", "phone"
+]
 OnError = Callable[[BaseException, "list[Record]"], object]
 
 
@@ -81,7 +84,8 @@ class Settings:
     capture: Literal["scoped", "all"] = "scoped"
     record: Literal["calls", "root"] = "calls"
     # Not shown: a bound method or a partial shows what it is bound to.
-    redact: tuple[Redactor, ...] = dataclasses.field(default=(), repr=False)
+    redact: tuple[Redactor | PatternName, ...] = dataclasses.field(default=(), repr=False)
+    pseudonymize: bytes | None = dataclasses.field(default=None, repr=False)
     before_send: BeforeSend | None = dataclasses.field(default=None, repr=False)
     on_error: OnError | None = dataclasses.field(default=None, repr=False)
     destination: Destination = dataclasses.field(init=False, compare=False, repr=False)
@@ -136,7 +140,10 @@ class Configuration(TypedDict, total=False):
     strict: bool | None
     capture: Literal["scoped", "all"] | None
     record: Literal["calls", "root"] | None
-    redact: Redactor | Iterable[Redactor] | None
+    redact: (
+        Redactor | PatternName | Literal["all"] | Iterable[Redactor | PatternName] | None
+    )
+    pseudonymize: str | bytes | None
     before_send: BeforeSend | None
     on_error: OnError | None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time
@@ -28,33 +27,20 @@ from .._record import (
 from .._settings import Redactor, Settings
 from ..errors import PASSING
 from ..scope._parameters import place_of
-
-MASK = "[masked]"
+from ._text import MASK, clean_error, cut, sayable
 
 _MAX_RECORD_LENGTH = 262_144  # characters of a whole record; the API tells of no limit
-_MAX_ERROR_LENGTH = 1_000  # characters: a message is a hint, its traceback is elsewhere
 _MAX_DEPTH = 32  # levels of metadata; deeper is a mistake, or a cycle in disguise
 _MAX_VALUES = 10_000  # of a record: what holds itself twice has 2**32 within that depth
 _MAX_KEY_LENGTH = 1_000  # characters of one key of a mapping
 _MAX_INTEGER = 2**63 - 1  # what every JSON reader can hold
-
-_SECRET_SHAPES = re.compile(
-    r"(?P<url>\b[a-z][a-z0-9+.-]*://)[^\s/@:]*:[^\s/@]+@"
-    r"|\b(?:sk|pk|rk|ghp|gho|xox[abp])[-_][A-Za-z0-9_\-*.]{8,}"
-    r"|\bAIza[A-Za-z0-9_\-]{20,}"
-    r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]*)?"
-    r"|(?P<bearer>\b(?:bearer|authorization[\"']?\s*[:=]\s*[\"']?\w+)\s+)"
-    r"[A-Za-z0-9._~+/\-]{8,}=*"
-    r"|(?P<said>\b(?:api[_-]?key|password|secret|token)[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]+",
-    re.IGNORECASE,
-)
 
 _R = TypeVar("_R", bound=Record)
 
 
 def prepare(record: _R, settings: Settings) -> _R:
     """Return the record as it may leave: within limits, redacted, JSON-safe."""
-    text = _Texts(settings)
+    text = _Texts(settings, redacts=True)
     changes: dict[str, Any] = {
         "metadata": text.json_safe(record.metadata),
         "environment": settings.environment,
@@ -67,6 +53,8 @@ def prepare(record: _R, settings: Settings) -> _R:
         changes["event_name"] = cut(sayable(record.event_name), settings.max_text_length)
     elif isinstance(record, TrackedRecord):
         changes["payload"] = _tracked_payload(record.payload, text, settings)
+    if settings.pseudonymize and record.user_id:
+        changes["user_id"] = _pseudonym(record.user_id, settings.pseudonymize)
     changed = {key: to for key, to in changes.items() if to is not getattr(record, key)}
     return dataclasses.replace(record, **changed) if changed else record
 
@@ -87,47 +75,6 @@ def told_by_itself(value: object, saying: Callable[[Any], str] = str) -> str:
     """Return what a foreign object says of itself, or that it cannot."""
     said = _foreign("untellable_value", saying, value)
     return said if isinstance(said, str) else _untellable(value)
-
-
-def clean_error(message: str) -> str:
-    """Return an error's message, cut, with no shapes of keys and passwords.
-
-    Example:
-        >>> clean_error("Incorrect API key provided: sk-proj-12345678abcd")
-        'Incorrect API key provided: [masked]'
-    """
-    # No more is searched than may be shown: the search is slow over a very long word.
-    head = message[: 2 * _MAX_ERROR_LENGTH]
-    said = _SECRET_SHAPES.sub(_mask_secret, head)
-    if head == message:
-        return cut(said, _MAX_ERROR_LENGTH)
-    return said[:_MAX_ERROR_LENGTH] + _cut_note(message)
-
-
-def cut(text: str, limit: int) -> str:
-    """Return the text, cut to `limit` characters and marked if it is longer.
-
-    Example:
-        >>> cut("abcdefgh", 3)
-        'abc… [cut, 8 characters in all]'
-    """
-    if len(text) <= limit:
-        return text
-    return text[:limit] + _cut_note(text)
-
-
-def sayable(text: str) -> str:
-    """Return the text as UTF-8 can say it: no lone surrogate, and no NUL."""
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.replace("\0", "\ufffd") if "\0" in text else text
-
-
-def _cut_note(text: str) -> str:
-    return f"… [cut, {len(text):,} characters in all]"
 
 
 def _prompt_changes(
@@ -169,31 +116,39 @@ def _tracked_payload(
     payload: Mapping[str, Any], text: _Texts, settings: Settings
 ) -> FrozenDict:
     """Return what the official client would post: texts redacted, names not."""
-    names = _Texts(settings, redactors=())
+    names = _Texts(settings)
     safe = {
         name: (text if name in _TEXTS_OF_A_PAYLOAD else names).json_safe(value)
         for name, value in payload.items()
     }
     if not settings.capture_content:
         safe.update(dict.fromkeys({"prompt", "generation"} & safe.keys(), ""))
+    if settings.pseudonymize and safe.get("user_id"):
+        safe["user_id"] = _pseudonym(payload["user_id"], settings.pseudonymize)
     return FrozenDict(safe)
 
 
 _TEXTS_OF_A_PAYLOAD = ("prompt", "generation", "properties")
 
 
-def _mask_secret(found: re.Match[str]) -> str:
-    kept = found["url"] or found["bearer"] or found["said"] or ""
-    return f"{kept}{MASK}@" if found["url"] else f"{kept}{MASK}"
+def _pseudonym(user_id: object, key: bytes) -> str:
+    from ._pseudonym import pseudonym  # loaded where it is needed
+
+    return pseudonym(user_id if isinstance(user_id, str) else told_by_itself(user_id), key)
 
 
 class _Texts:
     """The texts of one record, on their way out: what is left of its length."""
 
-    def __init__(
-        self, settings: Settings, redactors: Sequence[Redactor] | None = None
-    ) -> None:
-        self._redactors = settings.redact if redactors is None else redactors
+    def __init__(self, settings: Settings, *, redacts: bool = False) -> None:
+        self._redactors: Sequence[Redactor] = ()
+        self._patterns: Sequence[Redactor] = ()  # what keys are searched for
+        if redacts and settings.redact:
+            from ._patterns import PATTERNS, redactor_of  # loaded where it is needed
+
+            self._redactors = [redactor_of(one) for one in settings.redact]
+            named = [one for one in settings.redact if isinstance(one, str)]
+            self._patterns = [PATTERNS[name] for name in named]
         self._limit = settings.max_text_length
         self._left = max(_MAX_RECORD_LENGTH, settings.max_text_length)
         self._values_left = _MAX_VALUES
@@ -254,7 +209,9 @@ class _Texts:
         if items is None:
             return _untellable(value)
         taken = items[: max(0, self._values_left)]
-        told = {self._key(key): self.json_safe(item, depth + 1) for key, item in taken}
+        told: dict[str, Any] = {}
+        for key, item in taken:
+            told[self._key(key, told)] = self.json_safe(item, depth + 1)
         if len(taken) < len(items):
             told["…"] = _cut_values(items)
         return frozen_dict(told, value)
@@ -271,10 +228,19 @@ class _Texts:
             told.append(_cut_values(items))
         return frozen_tuple(told, value)
 
-    def _key(self, key: object) -> str:
-        return cut(
-            sayable(key if isinstance(key, str) else told_by_itself(key)), _MAX_KEY_LENGTH
-        )
+    def _key(self, key: object, taken: Mapping[str, Any]) -> str:
+        said = key if isinstance(key, str) else told_by_itself(key)
+        if not self._patterns:
+            return cut(sayable(said), _MAX_KEY_LENGTH)
+        # Only by patterns: to a redactor of the app `role` is a text like any other.
+        for redactor in self._patterns:
+            said = redactor(said)
+        said = numbered = cut(sayable(said), _MAX_KEY_LENGTH)
+        if numbered in taken:  # two addresses have one mask
+            numbered = f"{said} {len(taken) + 1}"
+        while numbered in taken:
+            numbered += "'"
+        return numbered
 
 
 def _items_of(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
