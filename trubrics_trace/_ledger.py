@@ -23,10 +23,16 @@ _FOLD_AT = 4096  # marks waiting to be summed; bounds the memory of who never as
 
 
 class Ledger:
-    """Counts by group and reason, made without a lock."""
+    """Counts by group and reason, made without a lock.
+
+    Attributes:
+        strict: Whether faults are raised.
+        listeners: Who hears each fault's reason and message, however often it was said.
+    """
 
     def __init__(self) -> None:
         self.strict = False
+        self.listeners: list[Callable[[str, str], object]] = []
         self._marks: deque[tuple[str, str]] = deque()
         self._sums: dict[str, Counter[str]] = {}
         self._folding = threading.RLock()  # a signal handler may come between, and ask
@@ -58,9 +64,11 @@ class Ledger:
             TelemetryError: strict mode is on.
         """
         self._mark(group, reason)
-        if not self.strict and _notices.was_said(reason):
+        if not (self.strict or self.listeners) and _notices.was_said(reason):
             return
         said = message if isinstance(message, str) else message()
+        for hear in self.listeners:
+            hear(reason, said)
         if self.strict:
             raise TelemetryError(reason, said)
         said = f"your code is running fine, with less telemetry: {said}"

@@ -1,4 +1,4 @@
-"""Fixtures: `captured_prompts`, `captured_records`, `trubrics_server`.
+"""Fixtures: `captured_prompts`, `captured_records`, `trubrics_leaks`, `trubrics_server`.
 
 Loaded with every pytest, so that nothing is imported here before a test asks for one.
 """
@@ -31,6 +31,20 @@ def captured_records() -> Iterator[list[Record]]:
 
     with capture_records() as records:
         yield records
+
+
+@pytest.fixture
+def trubrics_leaks() -> Iterator[None]:
+    """Fail a test that leaves a scope open or a call running.
+
+    In strict mode also one in which a call had no user, whoever swallowed that error.
+    """
+    from .testing._leaks import watch_for_leaks
+
+    with watch_for_leaks() as leaks:
+        yield
+    if leaks:
+        pytest.fail("\n".join(leaks), pytrace=False)
 
 
 @pytest.fixture

@@ -27,6 +27,9 @@ from ._user_turns import UserTurn
 
 MAX_RUNNING = 100_000  # calls at once; beyond it the oldest note is given up, counted
 
+# The slot for who wants to hear of each call as it begins, where the app makes it.
+when_beginning: list[Callable[[Turn], object]] = []
+
 
 class Turns:
     """The notes of running calls, and of the live runs around them.
@@ -135,6 +138,8 @@ class Turns:
 
     def begin(self, run_id: UUID, turn: Turn) -> Turn | None:
         """Note a call; return the note that had to be given up for it, if any."""
+        for do in when_beginning:
+            do(turn)
         key = run_id.int
         orphans = self._orphans
         watch = weakref.ref(run_id, lambda _: orphans.append((key, _clock.monotonic())))
@@ -148,6 +153,10 @@ class Turns:
         """Return the note of a running call, and leave it."""
         noted = self._turns.get(run_id.int)
         return None if noted is None else noted[0]
+
+    def running(self) -> list[Turn]:
+        """Return the notes of all running calls, and leave them."""
+        return [turn for turn, _ in tuple(self._turns.values())]
 
     def take(self, run_id: UUID) -> Turn | None:
         """Take a call's note back; whoever comes first has it, and nobody after."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from .._record import Record
+from ._places import place_of_record
 
 _Record = TypeVar("_Record", bound=Record)
 
@@ -16,7 +17,8 @@ def assert_tracked(records: Iterable[_Record], **expected: object) -> _Record:
     """Return the one record whose fields have these values.
 
     Raises:
-        AssertionError: None has them, or several do; with how each record differs.
+        AssertionError: None has them, or several do; with how each record differs, and
+            of what was captured where it was asked.
 
     Example:
         >>> from trubrics_trace import PromptRecord
@@ -37,7 +39,9 @@ def assert_tracked(records: Iterable[_Record], **expected: object) -> _Record:
     lines = [f"{how_many} of {len(known)} records has {wanted}"]
     for number, record in enumerate(known, start=1):
         differences = _differences(record, expected)
-        lines.append(f"  record {number}: {', '.join(differences) or 'has them'}")
+        place = place_of_record(record.record_id)
+        asked = "" if place is None else f" (asked at {place})"
+        lines.append(f"  record {number}: {', '.join(differences) or 'has them'}{asked}")
     raise AssertionError("\n".join(lines))
 
 

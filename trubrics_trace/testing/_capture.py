@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from .. import _runtime
 from .._record import PromptRecord, Record
+from ._places import noted_places
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def capture_prompts() -> Iterator[list[PromptRecord]]:
         if isinstance(record, PromptRecord):
             prompts.append(record)
 
-    with _runtime.capture(take):
+    with noted_places(), _runtime.capture(take):
         yield prompts
 
 
@@ -49,5 +50,5 @@ def capture_records() -> Iterator[list[Record]]:
         [('event', 'alice')]
     """
     records: list[Record] = []
-    with _runtime.capture(records.append):
+    with noted_places(), _runtime.capture(records.append):
         yield records

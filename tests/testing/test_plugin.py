@@ -1,0 +1,124 @@
+"""The plugin's fixtures fail a test of an app, and name the place that is to blame."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+from tests.process.program import clean_environment
+
+MODEL = """
+from trubrics_trace import configure, trubrics_scope, trubrics_trace
+from trubrics_trace.testing import assert_tracked
+
+llm = FakeListChatModel(responses=["Hello"])
+"""
+
+
+def failures(test: str, tmp_path: Path) -> str:
+    """Run an app's test file in a pytest of its own; return what it prints, if it fails."""
+    (tmp_path / "test_app.py").write_text(MODEL + textwrap.dedent(test))
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_app.py"],
+        cwd=tmp_path,
+        env=clean_environment(tmp_path / "spool"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode in (0, 1), ended.stdout + ended.stderr
+    return ended.stdout if ended.returncode else ""
+
+
+def line_of(words: str, tmp_path: Path) -> str:
+    """Return the place of the line of the app's test that ends with these words."""
+    lines = (tmp_path / "test_app.py").read_text().splitlines()
+    number = next(at for at, line in enumerate(lines, 1) if line.endswith(words))
+    return f"test_app.py:{number}"
+
+
+def test_clean(tmp_path: Path) -> None:
+    """A test that leaves nothing behind passes, and touches no disk."""
+    test = """
+    def test_clean(trubrics_leaks, captured_prompts):
+        with trubrics_scope(user_id="alice"):
+            list(llm.stream("Hi"))
+        assert_tracked(captured_prompts, user_id="alice")
+    """
+    assert "" == failures(test, tmp_path)
+    assert not (tmp_path / "spool").exists()
+
+
+def test_open_scope(tmp_path: Path) -> None:
+    """A scope that is left open fails the test, and is named by its block."""
+    test = """
+    kept = []
+
+    def test_leak(trubrics_leaks):
+        scope = trubrics_scope(user_id="alice")
+        kept.append(scope)
+        scope.__enter__()  # left
+    """
+    said = failures(test, tmp_path)
+    place = line_of("# left", tmp_path)
+    assert f"a scope of user 'alice', opened at {place}, is still open" in said
+
+
+def test_open_stream(tmp_path: Path) -> None:
+    """A stream that nobody consumes is named by its function, and its call by its place."""
+    test = """
+    kept = []
+
+    @trubrics_trace(user_id="alice")
+    def chat():
+        yield from llm.stream("Hi")  # asked
+
+    def test_leak(trubrics_leaks, captured_prompts):
+        kept.append(chat())
+        next(kept[0])
+    """
+    said = failures(test, tmp_path)
+    assert "opened at chat(), is still open" in said
+    assert f"a model call at {line_of('# asked', tmp_path)} has not ended" in said
+
+
+def test_missing_user(tmp_path: Path) -> None:
+    """In strict mode a call without a user fails the test, whoever swallows it."""
+    test = """
+    def test_nobody(trubrics_leaks, captured_prompts):
+        configure(strict=True)
+        with trubrics_scope():
+            try:
+                llm.invoke("Hi")  # asked
+            except Exception:
+                pass
+    """
+    said = failures(test, tmp_path)
+    assert f"a model call at {line_of('# asked', tmp_path)} has no user" in said
+
+
+def test_missing_user_when_not_strict(tmp_path: Path) -> None:
+    """Where it is not strict, a call may have no user."""
+    test = """
+    def test_nobody(trubrics_leaks, captured_prompts):
+        with trubrics_scope():
+            llm.invoke("Hi")
+    """
+    assert "" == failures(test, tmp_path)
+
+
+def test_wrong_user(tmp_path: Path) -> None:
+    """A wrong user fails the test with who it was, and where the call was made."""
+    test = """
+    def test_wrong(captured_prompts):
+        with trubrics_scope(user_id="bob"):
+            llm.invoke("Hi")  # asked
+        assert_tracked(captured_prompts, user_id="alice")
+    """
+    said = failures(test, tmp_path)
+    place = line_of("# asked", tmp_path)
+    assert f"record 1: user_id='bob' (asked at {place})" in re.sub(r"\nE\s+", " ", said)
