@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.process.program import clean_environment
 
 MODEL = """
+from langchain_core.language_models import FakeListChatModel
 from trubrics_trace import configure, trubrics_scope, trubrics_trace
 from trubrics_trace.testing import assert_tracked
 
