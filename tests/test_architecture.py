@@ -23,6 +23,7 @@ ROOMS = [
     "errors",
     "_clock",
     "_fork",
+    "_threads",
     "_frozen",
     "_notices",
     "_ledger",

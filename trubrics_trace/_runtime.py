@@ -23,6 +23,7 @@ from ._ledger import ledger
 from ._record import Record
 from ._settings import Configuration, Settings
 from ._stats import FlushReport, Stats
+from ._threads import start_thread
 from .delivery import _delivery
 from .delivery._delivery import deliveries
 from .delivery._flushes import Flushes
@@ -191,9 +192,8 @@ async def aflush(timeout: float = 5.0) -> FlushReport:
             over.set_exception(error)
 
     # A thread of its own: the loop's clock may be frozen, and its threads all busy.
-    thread = threading.Thread(target=wait, daemon=True)
     try:
-        thread.start()
+        start_thread(wait)
     except RuntimeError:  # there is none to be had; what waits is safe on disk
         return _flush_until(0.0)
     return await asyncio.wrap_future(over)

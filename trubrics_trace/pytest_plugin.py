@@ -1,4 +1,4 @@
-"""Fixtures: `captured_prompts`, `captured_records`, `trubrics_leaks`, `trubrics_server`.
+"""Fixtures: `captured_prompts`, `trubrics_leaks`, and others.
 
 Loaded with every pytest, so that nothing is imported here before a test asks for one.
 """

@@ -7,7 +7,11 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from tests.process.program import run_program
+import pytest
+
+from tests.delivery.servers import unused_url
+from tests.process.program import output_of, run_program
+from trubrics_trace.delivery._census import take_census
 
 PROGRAM = """
 import logging, threading
@@ -81,3 +85,23 @@ def test_in_the_middle_of_a_turn(tmp_path: Path) -> None:
     record = told(program, tmp_path)
     assert ("alice", "cancelled") == (record["user_id"], record["status"])
     assert ("Hi", "42") == (record["prompt"], record["generation"])
+
+
+@pytest.mark.parametrize("key", [None, "test-key"], ids=["local", "with a key"])
+def test_a_stream_that_a_module_keeps(tmp_path: Path, key: str | None) -> None:
+    """It is collected as the interpreter ends, kept on disk, and holds nothing up."""
+    program = """
+        from langchain_core.language_models import FakeListChatModel
+        from trubrics_trace import trubrics_trace
+        model = FakeListChatModel(responses=["Hello"])
+
+        @trubrics_trace(user_id="alice")
+        def chat():
+            yield from model.stream("Hi")
+
+        kept = chat()
+        next(kept)
+        """
+    place = {"TRUBRICS_API_KEY": key, "TRUBRICS_HOST": unused_url()} if key else {}
+    output_of(program, tmp_path, **place)
+    assert 1 == sum(census.pending for census in take_census(tmp_path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from .._ledger import ledger
 from .._record import Record
 from .._settings import DAY_SECONDS, LOCAL, MIB, Destination, Settings, fingerprint
 from .._stats import FlushReport, Stats, sum_of
+from .._threads import start_thread
 from . import _files
 from ._backoff import Backoff
 from ._census import Counted, destinations_in
@@ -84,7 +86,7 @@ class Delivery:
             )
         else:  # nobody adopts here what the dead left, so somebody must tidy up
             with contextlib.suppress(RuntimeError):  # no thread can start: another time
-                threading.Thread(target=_tidy, args=(spool,), daemon=True).start()
+                start_thread(_tidy, spool)
 
     def keep(self, record: Record, line: bytes) -> None:
         """Spool one record, and let the sender know."""
@@ -268,6 +270,8 @@ def limits_of(destination: Destination, settings: Settings) -> Limits:
 
 def transport_to(destination: Destination, settings: Settings) -> Transport | None:
     """Return what speaks to a destination, or None where nothing may be sent."""
+    if sys.is_finalizing():  # nothing can be imported any more: the next process sends it
+        return None
     # Imported here: who has no credentials never pays for an HTTP client.
     if destination.platform == "ingestion" and settings.api_key:
         from ._ingestion import IngestionTransport

@@ -92,7 +92,8 @@ def read_erased(directory: Path | None) -> Erased:
         OSError: The tombstones are there and cannot be read; nothing may be sent, then.
     """
     moments: dict[str, float] = {}
-    with contextlib.suppress(FileNotFoundError):
+    # A file may stand where the directory was: then nothing of it is there.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         content = (directory / _NAME).read_bytes() if directory else b""
         for line in content.split(b"\n"):
             with contextlib.suppress(ValueError, KeyError, TypeError):  # torn

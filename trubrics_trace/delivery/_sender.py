@@ -21,6 +21,7 @@ from .._ledger import GUARD_SECONDS, ledger
 from .._notices import place_of_error
 from .._record import record_from_line
 from .._settings import OnError
+from .._threads import start_thread
 from ..errors import TelemetryError
 from ..pipeline._guard import attempt
 from ._backoff import Backoff
@@ -87,9 +88,8 @@ class Sender:
         try:
             if not (self._is_stopping or self.is_running):
                 name = f"{THREAD_NAME} {self._label}"
-                thread = threading.Thread(target=self._run, name=name, daemon=True)
-                thread.start()
-                self._thread, self.has_no_thread = thread, False
+                self._thread = start_thread(self._run, name=name)
+                self.has_no_thread = False
         except RuntimeError:  # the interpreter is ending, or has no threads
             self.has_no_thread = True
             ledger.say(
