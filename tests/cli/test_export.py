@@ -66,7 +66,7 @@ def test_while_an_app_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 MANY = [
     line(1, thread_id="a", tags=("langchain", "support")),
     line(2, user_id="bob", status="error", started_at="2026-01-03T00:00:00+00:00"),
-    line(3, user_id=None, prompt='"alice"', started_at="2026-01-04T00:00:00.5+00:00"),
+    line(3, user_id=None, prompt='"alice"', started_at="2026-01-04T00:00:00.500000+00:00"),
     line(4, tags=("langchain",), metadata={"note": "support"}, thread_id="b"),
     line(5, user_id="bob", started_at="soon"),
 ]
