@@ -272,6 +272,12 @@ def test_stranded_count(here: Path, spool: Spool) -> None:
     assert 2 == Counted().pending(here)
 
 
+def test_tombstones_that_cannot_be_read(here: Path, spool: Spool) -> None:
+    """Where something else stands in their place, records are counted all the same."""
+    (here / "erased.log").mkdir()
+    assert 3 == Counted().pending(here) == census(here).pending
+
+
 def unhurried(here: Path) -> Spool:
     """Return a spool for which no disk is slow, be the machine busy with others."""
     return Spool(here, Limits(64 * MIB), clock=Clock())

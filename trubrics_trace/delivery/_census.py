@@ -15,7 +15,7 @@ from typing import Any
 
 from . import _files
 from ._aside import read_aside
-from ._erased import is_blank, read_erased
+from ._erased import has_erased, is_blank
 from ._owner import what_it_says
 from ._progress import Progress, read_progress
 from ._segment import began_at, count_lines, lines_of
@@ -79,13 +79,16 @@ class Counted:
 
     def pending(self, directory: Path) -> int:
         """Return how many records wait in one destination's directory."""
-        pending, has_erased = 0, bool(read_erased(directory).moments)
+        pending, may_be_blank = 0, has_erased(directory)
         for path in _segments_in(directory):
             with contextlib.suppress(OSError):  # delivered, and gone meanwhile
                 note = path.with_suffix(".ack")
                 sizes = path.stat().st_size, note.stat().st_size if note.exists() else 0
                 if self._known.get(path, (None, 0))[0] != sizes:
-                    self._known[path] = sizes, _Look(path, has_erased=has_erased).pending
+                    self._known[path] = (
+                        sizes,
+                        _Look(path, may_be_blank=may_be_blank).pending,
+                    )
                 pending += self._known[path][1]
         return pending
 
@@ -93,7 +96,7 @@ class Counted:
 class _Look:
     """One look at one segment."""
 
-    def __init__(self, path: Path, *, has_erased: bool) -> None:
+    def __init__(self, path: Path, *, may_be_blank: bool) -> None:
         progress, note_bytes = read_progress(path)
         with _files.opened(path, os.O_RDONLY) as file:
             end = os.fstat(file).st_size
@@ -102,7 +105,7 @@ class _Look:
             lines = lines_of(file, progress.offset, end)
             waits = (line for at, line in lines if not progress.has(at))
             oldest = next((line for line in waits if not is_blank(line)), None)
-            blank = _count_blank(file, progress, end) if has_erased else 0
+            blank = _count_blank(file, progress, end) if may_be_blank else 0
         self.bytes = end + note_bytes
         self.pending = ahead - progress.beyond - blank
         self.totals = Totals(
@@ -116,10 +119,10 @@ class _Look:
 
 def _look_at(directory: Path) -> Census:
     looks: dict[str, _Look] = {}
-    has_erased = bool(read_erased(directory).moments)
+    may_be_blank = has_erased(directory)
     for path in _segments_in(directory):
         with contextlib.suppress(FileNotFoundError):  # delivered, and gone meanwhile
-            looks[path.name] = _Look(path, has_erased=has_erased)
+            looks[path.name] = _Look(path, may_be_blank=may_be_blank)
     totals = read_totals(directory)  # last: what is deleted now, it knows
     for name in totals.segments & looks.keys():
         del looks[name]

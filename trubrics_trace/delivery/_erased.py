@@ -85,6 +85,14 @@ def is_blank(line: bytes) -> bool:
     return line.startswith(_BLANK)
 
 
+def has_erased(directory: Path) -> bool:
+    """Whether a directory has tombstones that could be read.
+
+    Never raises: the app counts by it.
+    """
+    return (directory / _NAME).is_file()
+
+
 def read_erased(directory: Path | None) -> Erased:
     """Return who was erased from a directory.
 

@@ -40,8 +40,8 @@ class Patience:
         """Note, before a write, what this process has worked so far.
 
         Not before each: to ask is an invitation to the system to let others run, which on
-        a busy machine takes milliseconds. What was worked in so short a time before a
-        write excuses none that is too long.
+        a busy machine takes milliseconds. What a thread worked in so short a time
+        before a write excuses none that is too long.
         """
         if now - self._worked_at >= MOST_SECONDS:
             self._worked, self._worked_at = self._work_clock(), now
