@@ -14,199 +14,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, TextIO
-
-import structlog
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
 
 from benchmarks.results import draw, keep
-from trubrics_trace import configure, flush, trubrics_trace
-from trubrics_trace.testing import capture_prompts
+from benchmarks.ways import PEERS, STAGES, Recording, recording
 
 ROUNDS = 11
 CHUNKS, CALLS = 6, 200  # of a round: the lowest chunk counts
 WARM_UP = 200  # calls, in which everything is imported, opened and specialised
 
-QUESTION = "Where is my parcel? It was to be here on Tuesday."
-ANSWER = "It left Lyon this morning, and reaches you today before six."
-
-# Who is asked, and in what order a record goes through more hands. A traced function is
-# handed the user, and names it by a callable.
-STAGES = (
-    "nothing",
-    "no-op handler",
-    "switched off",
-    "scope and record",
-    "and structlog to a file",
-    "and a durable spool",
-    "and delivery",
-)
-PEERS = ("track_llm by hand", "langfuse", "lunary")
 COLUMNS = ("caller sync", "caller async", "process sync", "process async")
-
-
-class Model(BaseChatModel):
-    """Answers at once, and counts its tokens."""
-
-    def _generate(self, *_: Any, **__: Any) -> ChatResult:
-        message = AIMessage(
-            content=ANSWER,
-            usage_metadata={"input_tokens": 14, "output_tokens": 15, "total_tokens": 29},
-            response_metadata={"model_name": "fake-1", "finish_reason": "stop"},
-        )
-        return ChatResult(generations=[ChatGeneration(message=message)])
-
-    async def _agenerate(self, *_: Any, **__: Any) -> ChatResult:
-        return self._generate()
-
-    @property
-    def _llm_type(self) -> str:
-        return "fake"
-
-
-class Recording:
-    """One way of recording: how a user is answered, and how its records are awaited."""
-
-    def __init__(self, *handlers: Any) -> None:
-        config: Any = {"callbacks": list(handlers)} if handlers else None
-        model = Model()
-
-        def ask(user: str) -> str:
-            return str(model.invoke(QUESTION, config).content)
-
-        async def aask(user: str) -> str:
-            return str((await model.ainvoke(QUESTION, config)).content)
-
-        self.ask, self.aask = ask, aask
-        self.finish: Callable[[], object] = lambda: None
-
-    def traced(self) -> None:
-        """Record by the decorator."""
-        trace = trubrics_trace(user_id=lambda user: user, tags=["support"])
-        self.ask, self.aask = trace(self.ask), trace(self.aask)
-
-    def tracked(self, track: Callable[[str, str], object]) -> None:
-        """Record by hand, after each call."""
-        ask, aask = self.ask, self.aask
-
-        def asked(user: str) -> str:
-            answer = ask(user)
-            track(user, answer)
-            return answer
-
-        async def aasked(user: str) -> str:
-            answer = await aask(user)
-            track(user, answer)
-            return answer
-
-        self.ask, self.aask = asked, aasked
-
-
-class NoOp(BaseCallbackHandler):
-    """Hears of everything, and does nothing: what no handler can be cheaper than."""
-
-    run_inline = True
-
-
-@contextlib.contextmanager
-def recording(name: str, url: str) -> Iterator[Recording]:
-    """Yield what records in one way."""
-    if name == "nothing":
-        yield Recording()
-    elif name == "no-op handler":
-        yield Recording(NoOp())
-    elif name in STAGES:
-        with traced_up_to(STAGES.index(name), url) as way:
-            yield way
-    else:
-        yield _PEERS[name](url)
-
-
-@contextlib.contextmanager
-def traced_up_to(stage: int, url: str) -> Iterator[Recording]:
-    """Yield what records with ours, through so many hands."""
-    way = Recording()
-    way.traced()
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as around:
-        logging.getLogger("trubrics_trace").setLevel(logging.ERROR)  # where it lies
-        if stage >= STAGES.index("and structlog to a file"):
-            path = Path(folder, "app.log")
-            log_json_to(around.enter_context(path.open("w", encoding="utf-8")))
-        if stage < STAGES.index("and a durable spool"):
-            around.enter_context(capture_prompts())
-        is_sent = stage == STAGES.index("and delivery")
-        configure(
-            enabled=stage > STAGES.index("switched off"),
-            spool_dir=Path(folder, "spool"),
-            api_key="key" if is_sent else None,
-            host=url,
-        )
-        if is_sent:
-            way.finish = lambda: flush(timeout=30) or sys.exit("not all was delivered")
-        yield way
-
-
-def log_json_to(file: TextIO) -> None:
-    """Configure structlog as its guide on performance has it."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=file),
-        cache_logger_on_first_use=True,
-    )
-
-
-def by_hand(url: str) -> Recording:
-    """Return what tracks with the official client."""
-    from trubrics import Trubrics
-
-    client, way = Trubrics(api_key="key", host=url), Recording()
-    way.tracked(lambda user, answer: client.track_llm(user, QUESTION, answer))
-    way.finish = client.flush
-    return way
-
-
-def langfuse(url: str) -> Recording:
-    """Return what records with Langfuse's handler."""
-    from langfuse import Langfuse
-    from langfuse.langchain import CallbackHandler
-
-    client = Langfuse(public_key="key", secret_key="key", base_url=url)  # noqa: S106 - none
-    way = Recording(CallbackHandler())
-    way.finish = client.flush
-    return way
-
-
-def lunary(url: str) -> Recording:
-    """Return what records with Lunary's handler."""
-    from lunary import LunaryCallbackHandler
-
-    return Recording(LunaryCallbackHandler(app_id="key", api_url=url))
-
-
-_PEERS: dict[str, Callable[[str], Recording]] = {
-    "track_llm by hand": by_hand,
-    "langfuse": langfuse,
-    "lunary": lunary,
-}
 
 
 def measured(way: Recording) -> list[float]:
@@ -276,7 +99,7 @@ def served() -> Iterator[str]:
 
 def lowest_of_rounds(rounds: int) -> dict[str, list[float]]:
     """Return the lowest microseconds of each way, over interleaved rounds."""
-    names = [*STAGES, *(name for name in PEERS if name.islower() and is_here(name))]
+    names = [*STAGES, *(name for name in PEERS if is_here(name))]
     lowest: dict[str, list[float]] = {}
     with served() as url:
         for _ in range(rounds):

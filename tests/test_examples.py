@@ -20,6 +20,24 @@ REPOSITORY = Path(__file__).parents[1]
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
 
 
+def run(
+    tmp_path: Path,
+    *arguments: str,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run Python as a user would, in a fresh process."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd or tmp_path,
+        env=clean_environment(tmp_path, **environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def shown_in_header(example: Path) -> list[str]:
     """Return the lines below `Prints:` in the example's docstring."""
     header = example.read_text().split('"""')[1]
@@ -30,14 +48,7 @@ def shown_in_header(example: Path) -> list[str]:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_prints_what_its_header_says(example: Path, tmp_path: Path) -> None:
     """Run as a user would, in a fresh process, it prints the lines of its header."""
-    ended = subprocess.run(
-        [sys.executable, str(example)],
-        env=clean_environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run(tmp_path, str(example))
 
     assert 0 == ended.returncode, ended.stderr
     assert shown_in_header(example) == ended.stdout.splitlines()
@@ -81,15 +92,7 @@ async def worth(tree: ast.Module | ast.Expression, names: dict[str, object]) -> 
 
 def test_an_example_is_tested_as_its_user_would(tmp_path: Path) -> None:
     """The chat with a stop button has tests of its own, with the package's fixtures."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "examples/stop_button"],
-        cwd=REPOSITORY,
-        env=clean_environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run(tmp_path, "-m", "pytest", "-q", "examples/stop_button", cwd=REPOSITORY)
 
     assert 0 == ended.returncode, ended.stdout
     assert "3 passed" in ended.stdout
@@ -98,15 +101,7 @@ def test_an_example_is_tested_as_its_user_would(tmp_path: Path) -> None:
 def run_chat(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the demo's chat with a scripted model, its logs in a place of its own."""
     environment |= {"FAKE": "1", "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(
-        [sys.executable, "-m", "examples.chat"],
-        cwd=tmp_path,
-        env=clean_environment(tmp_path, **environment),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run(tmp_path, "-m", "examples.chat", environment=environment)
 
 
 def test_the_chat_ends_well(tmp_path: Path) -> None:
@@ -123,15 +118,7 @@ def test_the_chat_notices_a_wrong_user(tmp_path: Path) -> None:
 
 def test_the_five_second_demo_ends_well(tmp_path: Path) -> None:
     """`python -m trubrics_trace.demo` tells four records and exits 0."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "trubrics_trace.demo"],
-        cwd=tmp_path,
-        env=clean_environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = run(tmp_path, "-m", "trubrics_trace.demo")
 
     assert 0 == ended.returncode, ended.stderr
     assert 1 == ended.stderr.count(" stopped ")

@@ -77,24 +77,25 @@ def test_one_destination(tmp_path: Path) -> None:
     assert ["acme"] == ids(list(Reader(tmp_path, "acme").all()))
 
 
-def test_old_files_are_not_opened(tmp_path: Path) -> None:
-    """A file that was last written to before the moment is not looked into."""
+def oldest_of_two(here: Path) -> Path:
+    """Return the older of two files, each with a record of that number."""
     for number in (1, 2):
-        spool = spool_in(tmp_path / "local")
+        spool = spool_in(here)
         spool.put(line(number))
         die(spool)
-    oldest = min((tmp_path / "local").glob("*.*.jsonl"))
+    return min(here.glob("*.*.jsonl"))
+
+
+def test_old_files_are_not_opened(tmp_path: Path) -> None:
+    """A file that was last written to before the moment is not looked into."""
+    oldest = oldest_of_two(tmp_path / "local")
     os.utime(oldest, (50.0, 50.0))
     assert ["2"] == ids(list(Reader(tmp_path).all(since=100.0)))
 
 
 def test_files_that_cannot_hold_the_latest(tmp_path: Path) -> None:
     """Of a file that was last written to before the latest ended nothing is read."""
-    for number in (1, 2):
-        spool = spool_in(tmp_path / "local")
-        spool.put(line(number))
-        die(spool)
-    oldest = min((tmp_path / "local").glob("*.*.jsonl"))
+    oldest = oldest_of_two(tmp_path / "local")
     oldest.write_bytes(line("of the future", started_at="2999-01-01T00:00:00+00:00"))
     os.utime(oldest, (50.0, 50.0))
     assert ["2"] == ids(Reader(tmp_path).latest(1, everything))
