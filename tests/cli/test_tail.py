@@ -74,32 +74,43 @@ def test_no_count(count: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert 2 == ended.value.code
 
 
+# A suite that runs in the background is told to ignore Ctrl-C, and so are its children.
+AS_AT_A_TERMINAL = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from trubrics_trace.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_follow(tmp_path: Path) -> None:
     """What is written later comes as it is written, until somebody presses Ctrl-C."""
     root = root_with(tmp_path, line("before"))
-    following = subprocess.Popen(
-        [sys.executable, "-m", "trubrics_trace", "tail", "-f", "--json"],
+    seen: list[str] = []
+    with subprocess.Popen(
+        [sys.executable, "-c", AS_AT_A_TERMINAL, "tail", "-f", "--json"],
         env=clean_environment(root),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    stdout, seen = following.stdout, list[str]()
-    assert stdout is not None
-    reading = threading.Thread(target=lambda: seen.extend(iter(stdout.readline, "")))
-    reading.start()
-    wait_until(lambda: ids_in("".join(seen)) == ["before"])
-    spool = spool_in(root / "acme")
-    spool.put(line("first"))
-    wait_until(lambda: ids_in("".join(seen))[1:] == ["first"])
-    spool.put(line("second"))
-    wait_until(lambda: ids_in("".join(seen))[2:] == ["second"])
-    die(spool)
-    following.send_signal(signal.SIGINT)
-    assert 130 == following.wait(10)
-    reading.join()
+    ) as following:
+        stdout, stderr = following.stdout, following.stderr
+        assert stdout is not None
+        assert stderr is not None
+        reading = threading.Thread(target=lambda: seen.extend(iter(stdout.readline, "")))
+        reading.start()
+        try:
+            wait_until(lambda: ids_in("".join(seen)) == ["before"])
+            spool = spool_in(root / "acme")
+            spool.put(line("first"))
+            wait_until(lambda: ids_in("".join(seen))[1:] == ["first"])
+            spool.put(line("second"))
+            wait_until(lambda: ids_in("".join(seen))[2:] == ["second"])
+            die(spool)
+            following.send_signal(signal.SIGINT)
+            assert 130 == following.wait(10)
+        finally:
+            following.kill()  # if it is still there
+            reading.join()
+        assert "" == stderr.read()
     assert ["before", "first", "second"] == ids_in("".join(seen))
-    assert following.stderr is not None
-    assert "" == following.stderr.read()
-    stdout.close()
-    following.stderr.close()
