@@ -52,19 +52,17 @@ class Recipe:
     def __init__(
         self, keywords: Mapping[str, Any], read_of: Callable[[str, Any], Read]
     ) -> None:
+        given = {name: value for name, value in keywords.items() if value is not NOT_GIVEN}
+        read = {name: value for name, value in given.items() if is_read(value)}
         self._constants = {
-            name: _kept(name, value)
-            for name, value in keywords.items()
-            if value is not NOT_GIVEN and not is_read(value)
+            name: _kept(name, value) for name, value in given.items() if name not in read
         }
         self._readers = tuple(
-            (name, value, _read_of(name, value, read_of))
-            for name, value in keywords.items()
-            if is_read(value)
+            (name, value, _read_of(name, value, read_of)) for name, value in read.items()
         )
         self.reads = bool(self._readers)
         self.ready: Attributes | None = None  # once they are known for every call
-        warn_of_near_misses(keywords)
+        warn_of_near_misses(given)
 
     @classmethod
     def for_scope(cls, keywords: Mapping[str, Any], place: str = "a scope") -> Recipe:

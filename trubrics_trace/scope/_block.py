@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from .._notices import place_at
 from ._arguments import Identity, Metadata, Recipe, Tags
 from ._attributes import NOT_GIVEN
-from ._current import enter, held_here, leave, open_scope
+from ._current import enter, enter_new, held_here, held_scope, leave, open_scope
 from ._scope import Scope
 
 _GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
@@ -77,7 +77,7 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
                 **more_metadata,
             )
         )
-        self._opened: dict[int, Scope] = {}  # open entries; a dict's methods are atomic
+        self._opened: dict[Scope, None] = {}  # open entries; a dict's methods are atomic
         self._entered_at: tuple[CodeType, int] | None = None
 
     def __enter__(self) -> Scope:
@@ -88,15 +88,14 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
             from ._spanning import warn_of_yield  # loaded where it may be needed
 
             warn_of_yield(opening)
-        scope = open_scope(
-            self._recipe.attributes(),
-            fresh=self._fresh,
-            enabled=self._enabled,
-            opener=self,
-        )
+        own = self._recipe.ready or self._recipe.attributes()
         self._entered_at = (opening.f_code, opening.f_lasti)
-        self._opened[id(scope)] = scope
-        enter(scope)
+        if self._fresh or not self._enabled:
+            scope = open_scope(own, fresh=self._fresh, enabled=self._enabled, opener=self)
+            enter(scope)
+        else:
+            scope = enter_new(own, opener=self)
+        self._opened[scope] = None
         return scope
 
     def __exit__(
@@ -137,11 +136,13 @@ class trubrics_scope:  # noqa: N801 - read as a statement: `with trubrics_scope(
 
     def _entry_to_leave(self) -> Scope | None:
         """Return this context's own entry, else the youngest of all that are open."""
-        for scope in held_here():
-            if scope.opener is self:  # closed by another, it is still to be left here
-                self._opened.pop(id(scope), None)
-                return scope
+        own = held_scope()
+        if own is None or own.opener is not self:
+            own = next((scope for scope in held_here() if scope.opener is self), None)
+        if own is not None:  # closed by another, it is still to be left here
+            self._opened.pop(own, None)
+            return own
         try:
-            return self._opened.popitem()[1]
+            return self._opened.popitem()[0]
         except KeyError:
             return None

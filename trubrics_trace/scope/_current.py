@@ -133,7 +133,7 @@ def enter(scope: Scope) -> None:
     _current.set((scope, _without_what_is_past(_current.get())))
 
 
-def enter_new(own: Attributes, called: str | None) -> Scope:
+def enter_new(own: Attributes, called: str | None = None, opener: object = None) -> Scope:
     """Return a new open scope, current here: `open_scope` and `enter` in one."""
     if before_first_open:
         prepare()
@@ -143,7 +143,7 @@ def enter_new(own: Attributes, called: str | None) -> Scope:
     outer = parent = None if held is None else held[0]
     if outer is not None and not outer.is_open:
         parent, held = current_scope(), _without_what_is_past(held)
-    scope = Scope(own, parent, called)
+    scope = Scope(own, parent, called, opener=opener)
     scope.stands_in = outer
     _current.set((scope, held))
     return scope
