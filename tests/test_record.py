@@ -19,7 +19,7 @@ from trubrics_trace._record import (
     field_names,
     record_from_dict,
 )
-from trubrics_trace.pipeline._pipeline import line_of
+from trubrics_trace.pipeline._line import line_of
 from trubrics_trace.pipeline._redact import prepare
 
 KINDS = [PromptRecord, FeedbackRecord, EventRecord, TrackedRecord]

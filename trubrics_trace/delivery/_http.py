@@ -19,6 +19,7 @@ import requests
 import requests.adapters
 
 from .. import _clock
+from .._json import to_json
 from ._deadline import Deadline, pools_within, was_heard
 
 _CONNECT_SECONDS = 5.0
@@ -142,8 +143,11 @@ def _is_loopback(url: str) -> bool:
 
 def _bytes_of(body: Any) -> bytes:
     # As they are, and not as `\u0416`, which is three times as long: a batch is bounded by
-    # what its lines take. What UTF-8 cannot say is no text.
-    return json.dumps(body, ensure_ascii=False).encode(errors="replace")
+    # what its lines take.
+    try:
+        return to_json(body)
+    except (TypeError, ValueError):  # what UTF-8 cannot say is no text
+        return json.dumps(body, ensure_ascii=False).encode(errors="replace")
 
 
 def _read(response: requests.Response) -> bytes:

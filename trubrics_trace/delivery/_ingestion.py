@@ -8,7 +8,7 @@ and a JSON object, and anything that is no clear answer is tried again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,33 +32,37 @@ _REFUSED_KEY_WAIT_SECONDS = 60.0  # a key is mended by people: once a minute is 
 _UNTELLABLE = (ValueError, TypeError, AttributeError, OverflowError)  # a date, say
 
 # What of a prompt's record travels in `properties`, beside its metadata.
-_PROPERTIES = (
-    "record_id",
-    "parent_run_id",
-    "run_name",
-    "session_id",
-    "tags",
-    "messages",
-    "status",
-    "error_type",
-    "error_message",
-    "tool_calls",
-    "finish_reason",
-    "cache_hit",
-    "model",
-    "provider",
-    "parameters",
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "started_at",
-    "first_token_seconds",
-    "attempts",
-    "attempt_errors",
-    "environment",
+_PROPERTIES = frozenset(
+    {
+        "record_id",
+        "parent_run_id",
+        "run_name",
+        "session_id",
+        "tags",
+        "messages",
+        "status",
+        "error_type",
+        "error_message",
+        "tool_calls",
+        "finish_reason",
+        "cache_hit",
+        "model",
+        "provider",
+        "parameters",
+        "input_tokens",
+        "output_tokens",
+        "total_tokens",
+        "cached_tokens",
+        "reasoning_tokens",
+        "started_at",
+        "first_token_seconds",
+        "attempts",
+        "attempt_errors",
+        "environment",
+    }
 )
+_RUN_ID = "langchain_run_id"  # the name that Trubrics' own LangChain handler gave it
+_NAMES = _PROPERTIES | {_RUN_ID}
 
 
 class IngestionTransport:
@@ -149,9 +153,8 @@ def payload_of(record: Record, anonymous_user: str) -> dict[str, Any]:
 
 
 def _prompt_payload(record: PromptRecord, user_id: str) -> dict[str, Any]:
-    ours = {name: getattr(record, name) for name in _PROPERTIES}
-    # The name that Trubrics' own LangChain handler gave it.
-    ours["langchain_run_id"] = record.record_id
+    ours = {name: value for name, value in record.items() if name in _PROPERTIES}
+    ours[_RUN_ID] = record.record_id
     started = datetime.fromisoformat(record.started_at)
     ended = started + timedelta(seconds=record.latency_seconds)
     return {
@@ -161,7 +164,7 @@ def _prompt_payload(record: PromptRecord, user_id: str) -> dict[str, Any]:
         "prompt_event_name": "Prompt",
         "generation_event_name": "Generation",
         "assistant_id": record.assistant_id or record.model,
-        "properties": _with_metadata(record.metadata, ours),
+        "properties": _with_metadata(record.metadata, ours, _NAMES),
         "timestamp": ended.isoformat(),
         "latency": record.latency_seconds,
         "thread_id": record.thread_id or record.session_id,
@@ -186,21 +189,23 @@ def _event_properties(record: Record) -> dict[str, Any]:
             type=record.type,
             about=record.about,
         )
-    return _with_metadata(record.metadata, ours)
+    said = {name: value for name, value in ours.items() if value is not None}
+    return _with_metadata(record.metadata, said, ours)
 
 
-def _with_metadata(metadata: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata and ours, flat; where names meet, theirs is renamed."""
+def _with_metadata(
+    metadata: Mapping[str, Any], ours: dict[str, Any], names: Collection[str]
+) -> dict[str, Any]:
+    """Return the metadata and ours, flat; what has a name of ours is renamed."""
+    if len(metadata) == 0:
+        return ours
     theirs: dict[str, Any] = {}
     for key, value in metadata.items():
         free = key
-        while free in ours or (free is not key and free in metadata):
+        while free in names or (free is not key and free in metadata):
             free = f"metadata_{free}"
         theirs[free] = value
-    return {
-        **theirs,
-        **{name: value for name, value in ours.items() if value is not None},
-    }
+    return {**theirs, **ours}
 
 
 def _anonymous(record: Record, anonymous_user: str) -> str:
