@@ -88,11 +88,14 @@ class Settings:
     pseudonymize: bytes | None = dataclasses.field(default=None, repr=False)
     before_send: BeforeSend | None = dataclasses.field(default=None, repr=False)
     on_error: OnError | None = dataclasses.field(default=None, repr=False)
+    # What every record asks, found out once.
     destination: Destination = dataclasses.field(init=False, compare=False, repr=False)
+    changes_content: bool = dataclasses.field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        # Once: every record asks.
         object.__setattr__(self, "destination", self._destination())
+        changes = bool(self.redact or self.pseudonymize) or not self.capture_content
+        object.__setattr__(self, "changes_content", changes)
 
     def destination_of(self, user_id: str | None) -> Destination:
         """Return where a user's records go: nobody's may be told to stay."""

@@ -17,7 +17,7 @@ from trubrics_trace import EventRecord, FeedbackRecord
 from trubrics_trace.cli import main
 from trubrics_trace.delivery._limits import Limits
 from trubrics_trace.delivery._spool import Spool
-from trubrics_trace.pipeline._pipeline import line_of
+from trubrics_trace.pipeline._line import line_of
 
 
 def test_lines_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from trubrics_trace.cli._chart import bars_of, chart_of
 from trubrics_trace.cli._figures import Groups, Seconds, figures_of
 from trubrics_trace.cli._page import percent_of, seconds_of, short_of
 from trubrics_trace.delivery._reader import Kept
-from trubrics_trace.pipeline._pipeline import line_of
+from trubrics_trace.pipeline._line import line_of
 
 EVIL = "<script>alert('x')</script><img src=https://evil.example/x onerror=\"x()\">"
 

@@ -11,7 +11,7 @@ from trubrics_trace import PromptRecord, Record
 from trubrics_trace.delivery._limits import Limits
 from trubrics_trace.delivery._spool import Spool
 from trubrics_trace.delivery._transport import Delivered, Outcome
-from trubrics_trace.pipeline._pipeline import line_of
+from trubrics_trace.pipeline._line import line_of
 
 MIB = 1024 * 1024
 DEADLINE_SECONDS = 10.0

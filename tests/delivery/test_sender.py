@@ -24,7 +24,7 @@ from trubrics_trace.delivery._sender import Sender
 from trubrics_trace.delivery._spool import Spool
 from trubrics_trace.delivery._transport import Delivered, Outcome, Rejected, Retry
 from trubrics_trace.errors import TelemetryError
-from trubrics_trace.pipeline._pipeline import line_of
+from trubrics_trace.pipeline._line import line_of
 
 NEVER_SECONDS = 3600.0
 

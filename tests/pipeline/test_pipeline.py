@@ -23,7 +23,8 @@ from trubrics_trace import (
 )
 from trubrics_trace._record import record_from_dict
 from trubrics_trace.pipeline._guard import attempt
-from trubrics_trace.pipeline._pipeline import accept, line_of
+from trubrics_trace.pipeline._line import line_of
+from trubrics_trace.pipeline._pipeline import accept
 
 
 def prompt(record_id: object = "1", **fields: Any) -> PromptRecord:

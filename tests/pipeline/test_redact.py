@@ -27,7 +27,7 @@ from trubrics_trace import (
 )
 from trubrics_trace._frozen import FrozenDict
 from trubrics_trace._record import TrackedRecord
-from trubrics_trace.pipeline._pipeline import line_of
+from trubrics_trace.pipeline._line import line_of
 from trubrics_trace.pipeline._redact import media_note, prepare
 from trubrics_trace.pipeline._text import MASK, clean_error, cut, sayable
 

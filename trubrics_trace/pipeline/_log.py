@@ -41,16 +41,37 @@ def log(record: Record, settings: Settings) -> None:
         for name in structlog.contextvars.get_contextvars():
             if name in field_names(type(record)):
                 fields.setdefault(name, None)
-        # A logger of our own making each time: one that is kept would keep the
-        # configuration of its first use, and the app may configure after us.
-        logger = structlog.get_logger(LOGGER_NAME).bind()
-        logger = getattr(logger, "sync_bl", logger)  # an async one would need awaiting
+        logger = _logger()
         is_error = isinstance(record, PromptRecord) and record.status == "error"
         (logger.warning if is_error else logger.info)(record.event, **fields)
     elif _notices.logger.isEnabledFor(logging.INFO):
         fields = {"event": record.event, **_fields(record, settings)}
         line = json.dumps(fields, default=str, ensure_ascii=False)
         _notices.logger.info("%s", line)
+
+
+# Who logs while a configuration holds that lets loggers be kept.
+_kept: tuple[dict[str, Any], Any] | None = None
+
+
+def _logger() -> Any:
+    """Return a logger of the app's structlog, as it is configured now.
+
+    Else one that is kept would keep the configuration of its first use, and the app may
+    configure after us; and its file: `print` goes to another `sys.stdout` in each test.
+    """
+    global _kept
+    config = structlog.get_config()
+    if _kept is not None:
+        known, logger = _kept
+        # The list itself, which `structlog.testing.capture_logs` changes.
+        if known == config and known["processors"] is config["processors"]:
+            return logger
+    logger = structlog.get_logger(LOGGER_NAME).bind()
+    logger = getattr(logger, "sync_bl", logger)  # an async one would need awaiting
+    if config["cache_logger_on_first_use"]:
+        _kept = config, logger
+    return logger
 
 
 def print_line(record: Record) -> None:
@@ -85,12 +106,28 @@ def _ended_at(record: Record) -> str:
     return ended.strftime("%H:%M:%S")
 
 
+# The fields that hold more than a text or a number.
+_HOLDERS = frozenset(
+    (
+        "metadata",
+        "tags",
+        "messages",
+        "tool_calls",
+        "attempt_errors",
+        "parameters",
+        "payload",
+    )
+)
+
+
 def _fields(record: Record, settings: Settings) -> dict[str, Any]:
-    return {
-        name: thawed(value)
-        for name, value in record.items()
-        if settings.log_messages or name != "messages"
-    }
+    """Return what a record says, the app's processors' own to change."""
+    fields = dict(record.items())
+    if not settings.log_messages:
+        fields.pop("messages", None)
+    for name in fields.keys() & _HOLDERS:
+        fields[name] = thawed(fields[name])
+    return fields
 
 
 def _count(tokens: int | None) -> str:

@@ -8,22 +8,19 @@ then, and only then, the app goes on.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 
 from .._ledger import GUARD_SECONDS, ledger
 from .._record import PromptRecord, Record
-from .._settings import Settings
+from .._settings import BeforeSend, Settings
 from ..scope._parameters import place_of
 from ._guard import attempt
+from ._line import as_it_is, line_of
 from ._log import log, print_line
 from ._redact import prepare
 
 # Takes a record and its line, and keeps them: a spool, or a test's list.
 Keep = Callable[[Record, bytes], object]
-
-# One for all: `json.dumps` would make another for each line.
-_encode = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode
 
 
 def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
@@ -32,16 +29,20 @@ def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
     Returns:
         The record as it left, or None where it was skipped or could not be told.
     """
-    if not _is_sampled(record, settings.sample_rate):
+    if settings.sample_rate < 1.0 and not _is_sampled(record, settings.sample_rate):
         ledger.skip("sampled_out")
         return None
-    asked = _ask_before_send(record, settings)
-    if asked is None:
+    fit: tuple[Record, bytes | None] | None = None
+    if settings.before_send is None:  # what an app has changed, each value is looked at
+        fit = attempt("record_failed", as_it_is, record, settings)
+    elif (asked := _ask_before_send(record, settings.before_send)) is None:
         return None
-    prepared: Record | None = attempt("record_failed", prepare, asked, settings)
-    if prepared is None:
+    else:
+        record = asked
+    fit = fit or attempt("record_failed", _prepared, record, settings)
+    if fit is None:
         return None
-    line = attempt("record_failed", line_of, prepared)
+    prepared, line = fit
     if settings.console:
         attempt("console_failed", print_line, prepared)
     attempt("log_failed", log, prepared, settings)
@@ -51,27 +52,25 @@ def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
     return prepared
 
 
-def line_of(record: Record) -> bytes:
-    """Return the record as a line of the spool; `?` for what UTF-8 cannot say."""
-    return _encode(record.to_dict()).encode(errors="replace") + b"\n"
+def _prepared(record: Record, settings: Settings) -> tuple[Record, bytes | None]:
+    prepared = prepare(record, settings)
+    return prepared, attempt("record_failed", line_of, prepared)
 
 
 def _is_sampled(record: Record, rate: float) -> bool:
     """Decide by user, else by thread, so that conversations stay whole."""
-    if rate >= 1.0 or not isinstance(record, PromptRecord):
+    if not isinstance(record, PromptRecord):
         return True
     key = record.user_id or record.thread_id or record.record_id
     digest = hashlib.sha256(key.encode(errors="replace")).hexdigest()
     return int(digest[:8], 16) < rate * 2**32
 
 
-def _ask_before_send(record: Record, settings: Settings) -> Record | None:
-    if settings.before_send is None:
-        return record
+def _ask_before_send(record: Record, before_send: BeforeSend) -> Record | None:
     refused = object()
 
     def ask() -> object:
-        answer = settings.before_send and settings.before_send(record)
+        answer = before_send(record)
         return refused if answer is None else answer
 
     answer = attempt("before_send_failed", ask)
@@ -84,7 +83,7 @@ def _ask_before_send(record: Record, settings: Settings) -> Record | None:
     else:
         ledger.fault(
             "before_send_failed",
-            f"before_send={place_of(settings.before_send)} returned a "
+            f"before_send={place_of(before_send)} returned a "
             f"{type(answer).__name__}; return the record, or None to refuse it",
             group="skipped",
             again_after=GUARD_SECONDS,

@@ -1,0 +1,94 @@
+"""A record as its line, and how most leave just as they were born.
+
+To look at each value of a record takes ten times as long as to encode it. So it is encoded
+first: where that succeeds, and the line is short, every text in it is short and can be
+said, and there are few values. What the encoder tells less strictly is looked at before.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from .._frozen import FrozenDict
+from .._json import to_json
+from .._record import PromptRecord, Record, record_of
+from .._settings import Settings
+
+# Bytes of a line that has fewer than the 10,000 values that `_redact` allows: the shortest
+# is a digit and a comma.
+_SHORT = 20_000
+_MAX_KEY_LENGTH = 1_000  # characters, as in `_redact`
+_MAX_DEPTH = 16  # levels, half of what `_redact` allows
+_MAX_INTEGER = 2**63 - 1  # likewise
+_NUL = b"\\u0000"  # as the encoder tells it; in a text that spells it, one look too many
+
+# One for all: `json.dumps` would make another for each line.
+_encode = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode
+
+
+def line_of(record: Record) -> bytes:
+    """Return the record as a line of the spool; `?` for what UTF-8 cannot say."""
+    return _encode(record.to_dict()).encode(errors="replace") + b"\n"
+
+
+def as_it_is(record: Record, settings: Settings) -> tuple[Record, bytes] | None:
+    """Return a record that may leave as it was born, and its line; else None.
+
+    Then each of its values is to be looked at, by `_redact.prepare`, of which this is the
+    short way: both give the same.
+    """
+    if type(record) is not PromptRecord or settings.changes_content:
+        return None
+    if not _is_plain_prompt(record):
+        return None
+    if settings.environment is not None:
+        said = {**vars(record), "environment": settings.environment}
+        record = record_of(PromptRecord, said)
+    try:
+        line = to_json(record.to_dict())
+    except (TypeError, ValueError, RecursionError):
+        return None
+    if len(line) > min(_SHORT, settings.max_text_length) or _NUL in line:
+        return None
+    return record, line + b"\n"
+
+
+def _is_plain_prompt(record: PromptRecord) -> bool:
+    """Whether all is plain that an app or a model may have made.
+
+    Its texts need no look: whatever they hold, the encoder says it, or refuses.
+    """
+    prompt: object = record.prompt
+    if type(prompt) is not str or len(prompt) > _SHORT:
+        return False
+    if record.error_message or record.attempt_errors:
+        return False
+    for message in record.messages or ():
+        if len(message) > 2 and not _is_plain(message):  # more than a role and a text
+            return False
+    return (
+        not (record.metadata and not _is_plain(record.metadata))
+        and (record.parameters is None or _is_plain(record.parameters))
+        and (record.tool_calls is None or _is_plain(record.tool_calls))
+    )
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether this is frozen, and JSON has one way to say it."""
+    kind: object = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return bool(-_MAX_INTEGER <= value <= _MAX_INTEGER)
+    if kind is float:
+        return math.isfinite(value)
+    if depth >= _MAX_DEPTH:
+        return False
+    if kind is FrozenDict:
+        return all(
+            type(key) is str and len(key) <= _MAX_KEY_LENGTH and _is_plain(item, depth + 1)
+            for key, item in value.items()
+        )
+    return kind is tuple and all(_is_plain(item, depth + 1) for item in value)
