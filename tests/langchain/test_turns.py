@@ -25,11 +25,7 @@ def note(prompt: str = "Hello") -> Turn:
         scope=None,
         attributes=NOTHING,
         run_name=None,
-        prompt=prompt,
-        messages=None,
-        model=None,
-        provider=None,
-        parameters=None,
+        asked={"prompt": prompt},
     )
 
 
@@ -91,7 +87,7 @@ class TestCalls:
 
         def settle() -> None:
             while not is_over.is_set():
-                taken.extend(orphan.prompt for orphan, _ in turns.take_orphans())
+                taken.extend(orphan.asked["prompt"] for orphan, _ in turns.take_orphans())
 
         threads = [threading.Thread(target=settle) for _ in range(3)]
         interval = sys.getswitchinterval()

@@ -15,6 +15,8 @@ from types import FrameType
 from typing import Any
 from uuid import UUID
 
+from ._frames import module_of
+
 _TRIES = ("langchain_core.runnables.retry", "langchain_core.runnables.fallbacks")
 _WAYS = ("invoke", "ainvoke", "batch", "abatch", "stream", "astream")
 # What stands between the one who begins a run and the handler that hears of it.
@@ -43,9 +45,9 @@ def is_for_attempts(name: str | None) -> bool | None:
     retry is known by its name, which is its model's.
     """
     frame = _beginner(sys._getframe(1))  # noqa: SLF001 - as logging finds its caller
-    if frame is None or _module(frame).startswith("asyncio"):
+    if frame is None or module_of(frame).startswith("asyncio"):
         return True if name == "RunnableWithFallbacks" else None
-    return _module(frame) in _TRIES and frame.f_code.co_name in _WAYS
+    return module_of(frame) in _TRIES and frame.f_code.co_name in _WAYS
 
 
 def run_tried_here() -> UUID | None:
@@ -55,7 +57,7 @@ def run_tried_here() -> UUID | None:
     """
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as logging finds its caller
     while frame is not None and (_is_between(frame) or _is_on_the_way(frame)):
-        if _module(frame) in _TRIES and "run_manager" in frame.f_locals:
+        if module_of(frame) in _TRIES and "run_manager" in frame.f_locals:
             return getattr(frame.f_locals["run_manager"], "run_id", None)
         frame = frame.f_back
     return None
@@ -68,17 +70,13 @@ def _beginner(frame: FrameType | None) -> FrameType | None:
 
 
 def _is_between(frame: FrameType) -> bool:
-    module = _module(frame)
+    module = module_of(frame)
     return module.startswith((_CALLBACKS, f"{_OURS}.")) or frame.f_code.co_name in _BETWEEN
 
 
 def _is_on_the_way(frame: FrameType) -> bool:
-    module = _module(frame)
+    module = module_of(frame)
     is_runnable = module in _TRIES or module == "langchain_core.runnables.base"
     return module.startswith("langchain_core.language_models.") or (
         is_runnable and frame.f_code.co_name in _WAYS
     )
-
-
-def _module(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", ""))

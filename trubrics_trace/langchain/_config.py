@@ -6,7 +6,6 @@ here is pure.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,11 +25,26 @@ _NOISY_TAGS = (
     "branch:",
     "condition:",
 )
+# What stands in the metadata of most calls, and nothing else.
+_LANGCHAINS_OWN = frozenset(
+    (
+        "ls_provider",
+        "ls_model_name",
+        "ls_model_type",
+        "ls_temperature",
+        "ls_max_tokens",
+        "ls_stop",
+        "ls_integration",
+        "lc_versions",
+    )
+)
 _NOISY_METADATA = ("ls_", "lc_", "__pregel", "checkpoint_", "trubrics_")
 
 
 def config_attributes(tags: list[str] | None, metadata: Mapping[str, Any]) -> Attributes:
     """Return what LangChain's `config` says; a client may have written it."""
+    if not tags and metadata.keys() <= _LANGCHAINS_OWN:
+        return NOTHING
     said: dict[str, Any] = {
         ours: metadata[theirs] for theirs, ours in _IDENTITY.items() if theirs in metadata
     }
@@ -54,4 +68,4 @@ def config_attributes(tags: list[str] | None, metadata: Mapping[str, Any]) -> At
     if not (said or kept or heard):
         return NOTHING
     attributes = attributes_of({**said, "metadata": kept})
-    return dataclasses.replace(attributes, tags=union(attributes.tags, heard))
+    return attributes._replace(tags=union(attributes.tags, heard))

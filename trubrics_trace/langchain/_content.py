@@ -83,6 +83,7 @@ _DATA_URL = re.compile(
     r"data:(?P<type>[\w.+-]{1,100}/[\w.+-]{1,100})?(?:;[\w.+=-]{1,100}){0,5};base64,"
     r"(?P<data>[A-Za-z0-9+/_=-]{256,})"
 )
+_NUMBERS = frozenset({int, float, bool})
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -93,7 +94,12 @@ def text_of(content: Any, *, between: str = "\n") -> str:
 
 def kept(value: Any) -> Any:
     """Return a parameter or an argument, frozen."""
-    return _Contents().kept(value)
+    return value if type(value) in _NUMBERS else _Contents().kept(value)
+
+
+def without_media(text: str) -> str:
+    """Return a text with a note where a data URL stands in it."""
+    return _DATA_URL.sub(_note_of_data_url, text) if ";base64," in text else text
 
 
 class _Contents:
@@ -106,7 +112,7 @@ class _Contents:
         """Return it as text, its blocks with this between them."""
         kind = type(content)  # what a proxy says of its class is not true of it
         if issubclass(kind, str):
-            return _without_media(str.__str__(content))
+            return without_media(str.__str__(content))
         if issubclass(kind, (bytes, bytearray, memoryview)):
             return media_note("bytes", None, _size_of(content))
         if issubclass(kind, Mapping):
@@ -132,7 +138,7 @@ class _Contents:
     def _text_of_block(self, block: Block, depth: int) -> str:
         name, kind = name_and_kind_of(block)
         if kind == "text" and type(block.get("text")) is str and not block.get("thought"):
-            return _without_media(block["text"])
+            return without_media(block["text"])
         self._left -= _MEDIA_COST
         if kind == "non_standard" and isinstance(block.get("value"), Mapping):
             return self.text_of(block["value"], "\n", depth + 1)
@@ -149,7 +155,7 @@ class _Contents:
     def _text_in(self, places: Sequence[Block], depth: int) -> str | None:
         """Return the text that stands in a block; None: none does."""
         if (text := first_text(places, "text", "refusal")) is not None:
-            return _without_media(text)
+            return without_media(text)
         for place in places:
             if place.get("type") == "text":  # a document of Anthropic's, as it is
                 return first_text([place], "data")
@@ -162,7 +168,7 @@ class _Contents:
         """Return it frozen; beyond the bounds it stays the app's own."""
         kind = type(value)
         if kind is str:
-            return _without_media(value)
+            return without_media(value)
         if depth > _MAX_DEPTH or self._left <= 0:
             return value
         self._left -= 1
@@ -228,11 +234,6 @@ def note_of_media(kind: str, places: Sequence[Block], name: str) -> str:
     if "://" in data[:12]:
         return media_note(noun, _place_of(data) or media_type, None)
     return media_note(noun, media_type, _size_of_base64(data))
-
-
-def _without_media(text: str) -> str:
-    """Return a text with a note where a data URL stands in it."""
-    return _DATA_URL.sub(_note_of_data_url, text) if ";base64," in text else text
 
 
 def _note_of_data_url(found: re.Match[str]) -> str:

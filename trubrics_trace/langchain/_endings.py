@@ -23,6 +23,7 @@ from .._record import Status
 from ..pipeline._guard import attempt
 from ..scope._loop import running_loop
 from ..scope._scope import Scope
+from ._frames import Codes, keep, module_of
 from ._notes import Failure, Turn
 from ._telling import note_unfinished, status_of, tell, tell_run
 from ._turns import turns
@@ -59,6 +60,8 @@ def end_run(run_id: UUID, error: BaseException | None) -> None:
 
 def settle() -> None:
     """Tell what nobody can report the end of any more."""
+    if turns.are_settled:
+        return
     for turn, ended in turns.take_orphans():
         status = _status_of_orphan(turn)
         if status is None:
@@ -85,6 +88,8 @@ def give_up() -> None:
 
 def settle_scope(scope: Scope) -> None:
     """Settle, and tell what this task has begun in a scope that it leaves."""
+    if not _waiting and turns.are_settled:  # most often, where nothing is async
+        return
     if _waiting and running_loop() is not None:
         entry = _waiting.get(id(_task()))
         if entry is not None:
@@ -142,11 +147,18 @@ def _after(turns_left: int, loop: Any, keys: set[int]) -> None:
 
 def _is_awaited(frame: FrameType | None) -> bool:
     """Whether a call is begun by what awaits its answer, and not by a stream."""
-    while frame is not None and _is_between(frame):
+    while frame is not None:
+        code = frame.f_code
+        if _between.get(id(code)) is not code:
+            if not _is_between(frame):
+                return code.co_name == "agenerate"
+            keep(_between, code)
         frame = frame.f_back
-    return frame is not None and frame.f_code.co_name == "agenerate"
+    return False
+
+
+_between: Codes = {}  # what was seen to stand between
 
 
 def _is_between(frame: FrameType) -> bool:
-    module = str(frame.f_globals.get("__name__", ""))
-    return module.startswith(("langchain_core.callbacks.", "trubrics_trace."))
+    return module_of(frame).startswith(("langchain_core.callbacks.", "trubrics_trace."))

@@ -20,12 +20,7 @@ from .._ledger import ledger
 from .._settings import Settings
 from ..pipeline._guard import attempt
 from ..scope._arguments import Identity, Metadata, Recipe, Tags
-from ..scope._attributes import (
-    NOT_GIVEN,
-    NOTHING,
-    merge,
-    without_identity,
-)
+from ..scope._attributes import NOT_GIVEN, NOTHING, without_identity
 from ..scope._current import (
     prepare,
     scope_was_left_elsewhere,
@@ -36,7 +31,7 @@ from ._attempts import name_of
 from ._config import config_attributes
 from ._endings import end_call, end_run, settle, watch
 from ._inline import is_somebody_skipped
-from ._notes import note_conflict
+from ._notes import whose
 from ._telling import (
     late_notice,
     note_given_up,
@@ -272,22 +267,14 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         config = config_attributes(tags, metadata)
         if turns.is_over(parent_run_id):  # a context outlived the run that it tells of
             own, config = without_identity(own), without_identity(config)
-        inner = NOTHING if scope is None else scope.attributes
-        said = merge(config, inner)
-        attributes = merge(own, said)
-        note_conflict(own, config, inner)
-        notice_user(attributes, parent_run_id)
-        live = turns.run_of(parent_run_id)
+        said, attributes = whose(own, config, scope)
+        if attributes.user_id is NOT_GIVEN or attributes.user_id is None:
+            notice_user(attributes, parent_run_id)
         turn = note_of(run_id, parent_run_id, scope, attributes, asked, metadata, kwargs)
         turn.said = said
         turn.is_usual = self._is_hooks_own
         turn.send_to(self._recipient())
-        if live is not None:
-            turn.user_turn = live.user_turn
-            if turn.user_turn is not None:
-                turn.user_turn.begin(turn.record_id)
-            turn.run_name = turn.run_name or live.root_name
-        turn.attempts = turns.attempts_of(parent_run_id, name)
+        turns.join_run(turn, parent_run_id, name)
         given_up = turns.begin(run_id, turn)
         watch(turn, run_id)
         if given_up is not None:
@@ -303,9 +290,10 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
 
     def _is_recorded(self, scope: Scope | None, parent: UUID | None) -> bool:
         if scope is not None:
-            if not scope.is_enabled:
-                ledger.skip("scope_disabled")
-            return scope.is_enabled
+            if scope.is_enabled:
+                return True
+            ledger.skip("scope_disabled")
+            return False
         if not self._is_hooks_own or _runtime.settings().capture == "all":
             return True
         # A worker may have been handed the config of a run, and know of no scope.

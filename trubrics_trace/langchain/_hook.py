@@ -40,6 +40,8 @@ class Hook:
 
     def get(self) -> TrubricsCallbackHandler | None:
         """Return our handler wherever a scope is or was open, else None."""
+        if self._handler is not None and scope_was_opened_here():  # most often
+            return self._handler
         return attempt("hook_failed", self._get)
 
     def _get(self) -> TrubricsCallbackHandler | None:

@@ -11,20 +11,37 @@ from __future__ import annotations
 from types import FrameType
 from typing import Any
 
+from ._frames import Codes, keep, module_of
+
 # By name: LangChain may be half-imported when ours is, and has the manager last.
 _TELLS_SOME = ("on_llm_start", "langchain_core.callbacks.manager")
+
+_tells_all: Codes = {}  # what was seen to ask elsewhere
 
 
 def is_somebody_skipped(asking: FrameType, ours: type[object]) -> bool:
     """Whether the frame that asks if we are inline would skip others, were we."""
-    if asking.f_code.co_name == "<listcomp>" and asking.f_back is not None:
-        asking = asking.f_back  # until Python 3.11 a comprehension has its own frame
-    if (asking.f_code.co_name, asking.f_globals.get("__name__")) != _TELLS_SOME:
+    code = asking.f_code
+    if _tells_all.get(id(code)) is code:
         return False
-    manager: Any = asking.f_locals["self"]
+    if not _tells_some(asking):
+        keep(_tells_all, code)
+        return False
+    manager: Any = _asker(asking).f_locals["self"]
     others = [
         bool(getattr(handler, "run_inline", False))  # some set it on themselves
         for handler in manager.handlers
         if not isinstance(handler, ours)
     ]
     return bool(manager.is_async and others and not any(others))
+
+
+def _asker(frame: FrameType) -> FrameType:
+    """Return the function's frame: before 3.12 a comprehension has its own."""
+    is_inside = frame.f_code.co_name == "<listcomp>" and frame.f_back is not None
+    return frame.f_back or frame if is_inside else frame
+
+
+def _tells_some(frame: FrameType) -> bool:
+    asker = _asker(frame)
+    return (asker.f_code.co_name, module_of(asker)) == _TELLS_SOME

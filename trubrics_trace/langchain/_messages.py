@@ -21,6 +21,7 @@ from ._content import (
     note_of_media,
     places_in,
     text_of,
+    without_media,
 )
 
 _ROLES = {
@@ -31,6 +32,8 @@ _ROLES = {
     "tool": "tool",
     "function": "tool",
 }
+# Of these kinds a message that holds a text, and nothing beside it, is told at once.
+_PLAIN_KINDS = ("human", "ai", "system")
 
 _ARGUMENTS = (
     "partial_json",  # what was streamed, where "input" is still as it began
@@ -59,7 +62,10 @@ def prompt_of(told: Sequence[Mapping[str, Any]]) -> str:
 
 def answer_of(message: Any) -> str:
     """Return the text of a model's message, its blocks joined without a gap."""
-    text = text_of(getattr(message, "content", ""), between="")
+    content = getattr(message, "content", "")
+    if type(content) is str and content:
+        return without_media(content)
+    text = text_of(content, between="")
     return text or _said_beside(_extra_of(message))
 
 
@@ -68,13 +74,30 @@ def tool_calls_of(message: Any) -> tuple[dict[str, Any], ...]:
 
     Those that the app shall run, the broken ones, then those that the provider has run.
     """
+    if _is_plain(message, "ai"):
+        return ()
     return tuple(
         FrozenDict({key: kept(value) for key, value in call.items()})
         for call in _calls_of(message)
     )
 
 
+def _is_plain(message: Any, kind: str) -> bool:
+    """Whether a message, of this kind, holds a text, and nothing beside it."""
+    if type(getattr(message, "content", None)) is not str:
+        return False
+    if getattr(message, "additional_kwargs", None):
+        return False
+    # Only there: what a message does not have pydantic looks for at length.
+    return kind != "ai" or not (
+        getattr(message, "tool_calls", None) or getattr(message, "invalid_tool_calls", None)
+    )
+
+
 def _tell(message: Any) -> dict[str, Any]:
+    kind = getattr(message, "type", None)
+    if type(kind) is str and kind in _PLAIN_KINDS and _is_plain(message, kind):
+        return FrozenDict(role=_ROLES[kind], content=without_media(message.content))
     role, content = _role_of(message), getattr(message, "content", message)
     text = answer_of(message) if role == "assistant" else text_of(content)
     told: dict[str, Any] = {"role": role, "content": text}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from .. import _clock
@@ -15,6 +14,18 @@ from ._content import text_of
 from ._user_turns import UserTurn
 
 
+def whose(
+    own: Attributes, config: Attributes, scope: Scope | None
+) -> tuple[Attributes, Attributes]:
+    """Return who asks, without a handler's own keywords, and with them."""
+    inner = NOTHING if scope is None else scope.attributes
+    said = merge(config, inner)
+    attributes = merge(own, said)
+    if attributes is not inner:
+        note_conflict(own, config, inner)
+    return said, attributes
+
+
 def note_conflict(*told: Attributes) -> None:
     """Count it where these name more than one user."""
     users = [one.user_id for one in told if one.user_id is not NOT_GIVEN]
@@ -22,33 +33,48 @@ def note_conflict(*told: Attributes) -> None:
         ledger.note("user_conflict")
 
 
-@dataclasses.dataclass(slots=True)
 class Turn:
-    """One running model call: what is known of it before its end."""
+    """One running model call: what is known of it before its end.
 
-    record_id: str
-    parent_run_id: str | None
-    scope: Scope | None
-    attributes: Attributes
-    run_name: str | None
-    prompt: str
-    messages: tuple[dict[str, Any], ...] | None
-    model: str | None
-    provider: str | None
-    parameters: Mapping[str, Any] | None
-    started_at: str = dataclasses.field(default_factory=_clock.utc_now)
-    started: float = dataclasses.field(default_factory=_clock.monotonic)
+    Attributes:
+        asked: What was asked, as fields of its record.
+        said: What no handler's own keywords have said of who asks.
+        is_usual: Whether it was heard of by the scope's handler alone.
+        apart: Where another user's handler sends: to that one it is the other user's.
+        attempts: Those that it is one of.
+        user_turn: What it is told as a part of.
+        watched: The calls of the task that it ends with.
+        began_in_loop: Whether it did, and so might be cancelled.
+    """
+
     first_token: float | None = None
-    pieces: list[str] = dataclasses.field(default_factory=list)
-    said: Attributes = NOTHING  # what no handler's own keywords have said
-    is_usual: bool = True  # heard of by the scope's handler alone
-    recipients: dict[str, Settings] = dataclasses.field(default_factory=dict)
-    # Where another user's handler sends: to that one it is the other user's.
-    apart: list[tuple[Settings, Attributes]] = dataclasses.field(default_factory=list)
-    attempts: Attempts | None = None  # those that it is one of
-    user_turn: UserTurn | None = None  # what it is told as a part of
-    watched: set[int] | None = None  # the calls of the task that it ends with
-    began_in_loop: bool = False  # and so might be cancelled
+    said: Attributes = NOTHING
+    is_usual = True
+    attempts: Attempts | None = None
+    user_turn: UserTurn | None = None
+    watched: set[int] | None = None
+    began_in_loop = False
+
+    def __init__(
+        self,
+        record_id: str,
+        parent_run_id: str | None,
+        scope: Scope | None,
+        attributes: Attributes,
+        run_name: str | None,
+        asked: dict[str, Any],
+    ) -> None:
+        self.record_id = record_id
+        self.parent_run_id = parent_run_id
+        self.scope = scope
+        self.attributes = attributes
+        self.run_name = run_name
+        self.asked = asked
+        self.started_at = _clock.utc_now()
+        self.started = _clock.monotonic()
+        self.pieces: list[str] = []
+        self.recipients: dict[str, Settings] = {}
+        self.apart: list[tuple[Settings, Attributes]] = []
 
     def send_to(self, recipient: Settings) -> None:
         """Have the record sent there, too."""

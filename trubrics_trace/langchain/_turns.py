@@ -90,11 +90,23 @@ class Turns:
         tried = run_here()
         if tried is None and sys.version_info < (3, 11):
             tried = run_tried_here()
+        if tried is None and parent is None:
+            return None
         for run_id in (tried, parent):
             live = self.run_of(run_id)
             if live is not None and live.attempts and live.tries in (None, name):
                 return live.attempts
         return None
+
+    def join_run(self, turn: Turn, parent: UUID | None, name: str | None) -> None:
+        """Tell a call that begins what it is a part of: a user's turn, attempts."""
+        live = self.run_of(parent)
+        if live is not None:
+            turn.user_turn = live.user_turn
+            if turn.user_turn is not None:
+                turn.user_turn.begin(turn.record_id)
+            turn.run_name = turn.run_name or live.root_name
+        turn.attempts = self.attempts_of(parent, name)
 
     def run_of(self, run_id: UUID | None) -> LiveRun | None:
         """Return a live run by its id."""
@@ -118,7 +130,8 @@ class Turns:
 
     def owner_of(self, parent: UUID | None) -> Scope | None:
         """Return the scope that a call inside this parent run belongs to, now."""
-        current, live = current_scope(), self.run_of(parent)
+        current = current_scope()
+        live = None if parent is None else self.run_of(parent)
         if live is None or live.scope is None:
             return current
         held = held_scope()
@@ -189,6 +202,11 @@ class Turns:
             return self._abandoned.popleft()
         except IndexError:
             return None
+
+    @property
+    def are_settled(self) -> bool:
+        """Whether there is no orphan, and no run that was abandoned."""
+        return not (self._orphans or self._abandoned)
 
     def take_orphans(self) -> list[tuple[Turn, float]]:
         """Take the notes of calls whose end nobody can report, and since when."""

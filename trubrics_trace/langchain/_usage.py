@@ -112,7 +112,22 @@ def _candidates(generations: list[Any], llm_output: Any) -> Iterator[Mapping[str
             yield said  # Ollama counts beside everything else
 
 
+_DETAIL_KEYS = frozenset(place[0] for places in _DETAILS.values() for place in places)
+
+
 def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
+    read, written, total = map(usage.get, _WORDS)
+    # LangChain's own words, most often; the sum shows that nothing stands beside them.
+    if _is_count(read) and _is_count(written) and total == read + written:
+        counts = {"input_tokens": read, "output_tokens": written, "total_tokens": total}
+    else:
+        counts = _counts_in_any_words(usage)
+    if counts and not _DETAIL_KEYS.isdisjoint(usage):
+        counts.update(_details(usage))
+    return counts
+
+
+def _counts_in_any_words(usage: Mapping[str, Any]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for name, words in _WORDS.items():
         for word in words:
@@ -128,12 +143,16 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
         and {"input_tokens", "output_tokens"} <= counts.keys()
     ):
         counts["total_tokens"] = counts["input_tokens"] + counts["output_tokens"]
+    return counts
+
+
+def _details(usage: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield what of the counts was cached, and what was thought."""
     for name, places in _DETAILS.items():
         for place in places:
             if place[0] in usage and _is_count(detail := _detail(usage, place)):
-                counts[name] = detail
+                yield name, detail
                 break
-    return counts
 
 
 def _detail(usage: Mapping[str, Any], place: tuple[str, ...]) -> Any:
