@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 
-
-def _monotonic_of_the_system() -> float:
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
-
-
 # Windows has no clock_gettime; what it has is taken now, before anybody can freeze it.
-monotonic = (
-    _monotonic_of_the_system
+monotonic: Callable[[], float] = (
+    functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)
     if hasattr(time, "clock_gettime") and hasattr(time, "CLOCK_MONOTONIC")
     else time.monotonic
 )

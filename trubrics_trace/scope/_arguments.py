@@ -41,13 +41,14 @@ Tags: TypeAlias = "str | Iterable[str] | None | NotGiven | Callable[..., Any] | 
 Metadata: TypeAlias = "Mapping[str, Any] | None | NotGiven | Callable[..., Any] | arg"
 
 _NO_KWARGS: Kwargs = {}
+_ID_PLACES = {name: Attributes._fields.index(name) for name in IDENTITY_NAMES}
 _SHOWN = (*IDENTITY_NAMES, "tags")
 
 
 class Recipe:
     """How a decorator, scope or door reads attributes, each time it is asked."""
 
-    __slots__ = ("_constants", "_readers", "reads", "ready")
+    __slots__ = ("_base", "_constants", "_readers", "_reads_ids_alone", "reads", "ready")
 
     def __init__(
         self, keywords: Mapping[str, Any], read_of: Callable[[str, Any], Read]
@@ -58,10 +59,14 @@ class Recipe:
             name: _kept(name, value) for name, value in given.items() if name not in read
         }
         self._readers = tuple(
-            (name, value, _read_of(name, value, read_of)) for name, value in read.items()
+            (name, _Guard(name, value), _read_of(name, value, read_of))
+            for name, value in read.items()
         )
         self.reads = bool(self._readers)
-        self.ready: Attributes | None = None  # once they are known for every call
+        self._reads_ids_alone = read.keys() <= _ID_PLACES.keys()
+        # Once they are known: what all calls say, and what else there is to say.
+        self._base: Attributes | None = None
+        self.ready: Attributes | None = None
         warn_of_near_misses(given)
 
     @classmethod
@@ -106,24 +111,41 @@ class Recipe:
             # Not at decoration: a value that is wrong is told with the place that uses it.
             self.ready = _attributes(self._constants)
             return self.ready
-        values = dict(self._constants)
-        for name, reader, read in self._readers:
-            values[name] = _otherwise(name)
-            with _Guard(name, reader):
+        values: dict[str, Any] = {}
+        for name, guard, read in self._readers:
+            values[name] = guard.otherwise
+            with guard:
                 values[name] = read(instance, args, kwargs)
-        return _attributes(values)
+        return self._with(values)
 
     async def attributes_awaited(
         self, instance: Any, args: Args, kwargs: Kwargs
     ) -> Attributes:
         """Return what `attributes` does, awaiting the callables that are async."""
-        values = dict(self._constants)
-        for name, reader, read in self._readers:
-            values[name] = _otherwise(name)
-            with _Guard(name, reader):
+        values: dict[str, Any] = {}
+        for name, guard, read in self._readers:
+            values[name] = guard.otherwise
+            with guard:
                 value = read(instance, args, kwargs)
-                values[name] = await value if inspect.isawaitable(value) else value
-        return _attributes(values)
+                is_there = type(value) is str  # most often; to ask the rest takes long
+                if not is_there and inspect.isawaitable(value):
+                    value = await value
+                values[name] = value
+        return self._with(values)
+
+    def _with(self, values: Mapping[str, Any]) -> Attributes:
+        """Return what was given, and what was read for this call."""
+        if not self._reads_ids_alone:
+            return _attributes({**self._constants, **values})
+        base = self._base
+        if base is None:
+            base = self._base = _attributes(self._constants)
+        said: list[Any] = [*base]
+        for name, value in values.items():
+            if type(value) is not str or not value:  # somebody else's idea of an id
+                return _attributes({**self._constants, **values})
+            said[_ID_PLACES[name]] = value
+        return Attributes._make(said)
 
     def __repr__(self) -> str:
         # Metadata by its keys: a value may be a secret.
@@ -131,7 +153,7 @@ class Recipe:
             name: _shown(name, value) if name in _SHOWN else "..."
             for name, value in self._constants.items()
         }
-        said.update((name, place_of(reader)) for name, reader, _ in self._readers)
+        said.update((name, place_of(guard.reader)) for name, guard, _ in self._readers)
         return ", ".join(f"{name}={text}" for name, text in said.items())
 
 
@@ -169,11 +191,12 @@ def said(keywords: Mapping[str, Any]) -> Attributes:
 class _Guard:
     """Around foreign code that is asked who the user is; its errors end here."""
 
-    __slots__ = ("_name", "_reader")
+    __slots__ = ("_name", "otherwise", "reader")
 
     def __init__(self, name: str, reader: Any) -> None:
         self._name = name
-        self._reader = reader
+        self.reader = reader
+        self.otherwise = _otherwise(name)
 
     def __enter__(self) -> None:
         pass
@@ -190,7 +213,7 @@ class _Guard:
         reason = self._name if self._name in (*_SHOWN, "attributes") else "metadata"
         ledger.fault(
             f"{reason}_failed",
-            f"{self._name}={place_of(self._reader)} raised {type(exception).__name__} "
+            f"{self._name}={place_of(self.reader)} raised {type(exception).__name__} "
             f"at {place_of_error(exception)}; mend it, until then it "
             f"{'is left out' if is_left_out else 'names nobody'}",
             again_after=GUARD_SECONDS,

@@ -8,10 +8,9 @@ Rule 3: of two, the inner one wins; tags add up, outer first; metadata merges by
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from .. import _notices
@@ -51,9 +50,11 @@ _NEAR_MISSES: Final = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Attributes:
-    """Who is asking, and in what connection."""
+_NO_METADATA: Final = FrozenDict()
+
+
+class Attributes(NamedTuple):
+    """Who is asking, and in what connection; in the order of VOCABULARY."""
 
     user_id: Given = NOT_GIVEN
     thread_id: Given = NOT_GIVEN
@@ -61,7 +62,7 @@ class Attributes:
     assistant_id: Given = NOT_GIVEN
     run_name: Given = NOT_GIVEN
     tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = dataclasses.field(default_factory=FrozenDict)
+    metadata: Mapping[str, Any] = _NO_METADATA
 
 
 NOTHING: Final = Attributes()
@@ -75,21 +76,19 @@ def merge(outer: Attributes, inner: Attributes) -> Attributes:
     if inner is NOTHING:
         return outer
     return Attributes(
-        user_id=_inner_wins(outer.user_id, inner.user_id),
-        thread_id=_inner_wins(outer.thread_id, inner.thread_id),
-        session_id=_inner_wins(outer.session_id, inner.session_id),
-        assistant_id=_inner_wins(outer.assistant_id, inner.assistant_id),
-        run_name=_inner_wins(outer.run_name, inner.run_name),
-        tags=union(outer.tags, inner.tags),
-        metadata=FrozenDict({**outer.metadata, **inner.metadata}),
+        _inner_wins(outer.user_id, inner.user_id),
+        _inner_wins(outer.thread_id, inner.thread_id),
+        _inner_wins(outer.session_id, inner.session_id),
+        _inner_wins(outer.assistant_id, inner.assistant_id),
+        _inner_wins(outer.run_name, inner.run_name),
+        union(outer.tags, inner.tags),
+        FrozenDict({**outer.metadata, **inner.metadata}),
     )
 
 
 def without_identity(said: Attributes) -> Attributes:
     """Return the same without who it was: what is over tells only the rest."""
-    return dataclasses.replace(
-        said, user_id=NOT_GIVEN, thread_id=NOT_GIVEN, session_id=NOT_GIVEN
-    )
+    return said._replace(user_id=NOT_GIVEN, thread_id=NOT_GIVEN, session_id=NOT_GIVEN)
 
 
 def union(outer: tuple[str, ...], inner: tuple[str, ...]) -> tuple[str, ...]:

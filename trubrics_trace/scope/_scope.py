@@ -151,7 +151,9 @@ class Scope:
         around = self.stands_in
         if around is not None and around is not self.parent:
             # Held strongly, each request of a connection would hold the one before.
-            self._stood_in = tuple(map(ref, _all_around(around)))
+            stands_in_nothing = around.around == (None, None)  # most often
+            each = (around,) if stands_in_nothing else _all_around(around)
+            self._stood_in = tuple(map(ref, each))
         self.stands_in = None
 
     def learn(self, own: Attributes) -> None:
