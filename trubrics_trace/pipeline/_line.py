@@ -30,7 +30,11 @@ _encode = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":"
 
 def line_of(record: Record) -> bytes:
     """Return the record as a line of the spool; `?` for what UTF-8 cannot say."""
-    return _encode(record.to_dict()).encode(errors="replace") + b"\n"
+    said = record.to_dict()
+    try:
+        return to_json(said) + b"\n"
+    except (TypeError, ValueError, RecursionError):
+        return _encode(said).encode(errors="replace") + b"\n"
 
 
 def as_it_is(record: Record, settings: Settings) -> tuple[Record, bytes] | None:
