@@ -30,7 +30,7 @@ WORKERS := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 export FAKE BREAK COVER
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs matrix coverage bench clean
+.PHONY: help demo test gate lint docs matrix coverage bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ demo: $(VENV)/demo $(if $(FAKE),,$(VENV)/model)  ## six people chat, three count
 
 test: $(VENV)/test  ## every test; no model, and no network beyond loopback
 	$(PYTHON) -m $(if $(COVER),coverage run -m pytest,pytest $(WORKERS)) $(ARGS)
+
+gate: $(VENV)/test  ## whether a recorded call executes more than it did
+	$(PYTHON) -m benchmarks.gate
 
 lint: $(VENV)/test $(VENV)/lint  ## ruff, mypy in its strict mode, pyright, and spelling
 	$(PYTHON) -m ruff check .
