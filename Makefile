@@ -72,7 +72,7 @@ coverage: $(VENV)/test  ## of all that ran with COVER=1, combined: 100 %
 bench: $(VENV)/test  ## what recording costs, in benchmarks/results.json; some minutes
 	$(PYTHON) -m benchmarks.overhead $(ROUNDS)
 	$(PYTHON) -m benchmarks.wrapping
-	$(PYTHON) benchmarks/imports.py
+	$(PYTHON) -m benchmarks.imports
 
 clean:  ## forget all that was fetched
 	rm -rf $(VENV) .cache .nox .coverage*

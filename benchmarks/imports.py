@@ -1,6 +1,6 @@
 """What `import trubrics_trace` adds to `import wrapt, structlog`: milliseconds, modules.
 
-    python benchmarks/imports.py
+    python -m benchmarks.imports
 
 Each round is a process of its own, and measures both; of all rounds the fastest counts,
 because a busy machine only ever adds. Exits with 1 beyond the bounds of the design.
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+
+from benchmarks.results import keep
 
 ROUNDS = 20
 MOST_MILLISECONDS = 15.0
@@ -47,12 +49,14 @@ def measured(statement: str) -> tuple[float, int]:
 
 def main() -> int:
     """Print a line a statement; 0 if those that are bounded are within their bounds."""
-    is_within = True
+    is_within, figures = True, {}
     for statement, is_bounded in STATEMENTS.items():
         milliseconds, modules = measured(statement)
+        figures[statement] = [round(milliseconds, 1), modules]
         print(f"{milliseconds:7.1f} ms {modules:5} modules  {statement}")
         if is_bounded and (milliseconds > MOST_MILLISECONDS or modules > MOST_MODULES):
             is_within = False
+    keep("imports", {"columns": ("milliseconds", "modules"), **figures})
     return 0 if is_within else 1
 
 
