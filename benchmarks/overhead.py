@@ -1,16 +1,21 @@
 """What recording adds to one fake chat call: microseconds of CPU, stage by stage.
 
-    python -m benchmarks.overhead [ROUNDS]     also as `make bench`
+    python -m benchmarks.overhead [ROUNDS]
+    python -m benchmarks.overhead --rate 200   # so many calls a second
 
 Each way of recording is measured in a process of its own, all of them in turn, round by
 round; of each the lowest counts, because a busy machine only ever adds. `caller` is the
 thread that asks, `process` is all of it, until a server on loopback has every record. A
 run in which the no-op handler comes out faster than nothing is worth nothing, and leaves
 no trace; any other is kept in `benchmarks/results.json`, and drawn in `docs/overhead.svg`.
+
+Calls one upon the other find everything in the processor's caches; at a rate each finds
+them cold, as in an app that waits for its model.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -27,45 +32,61 @@ from benchmarks.ways import PEERS, STAGES, Recording, recording
 
 ROUNDS = 11
 CHUNKS, CALLS = 6, 200  # of a round: the lowest chunk counts
+CHUNKS_AT_A_RATE, CALLS_AT_A_RATE = 3, 100  # for they take their time
 WARM_UP = 200  # calls, in which everything is imported, opened and specialised
 
 COLUMNS = ("caller sync", "caller async", "process sync", "process async")
 
 
-def measured(way: Recording) -> list[float]:
-    """Return the microseconds of a call, in the order of the columns."""
+def measured(way: Recording, rate: float) -> list[float]:
+    """Return the microseconds of a call, in the order of the columns.
 
-    def sync(calls: int) -> None:
-        for _ in range(calls):
+    At a rate the waits between the calls are among them, as they are for every way.
+    """
+
+    def sync(calls: int, seconds: float) -> None:
+        for early in due(calls, seconds):
+            if early:
+                time.sleep(early)
             way.ask("alice")
 
-    def in_loop(calls: int) -> None:
+    def in_loop(calls: int, seconds: float) -> None:
         async def ask_all() -> None:
-            for _ in range(calls):
+            for early in due(calls, seconds):
+                if early:
+                    await asyncio.sleep(early)
                 await way.aask("alice")
 
         loop.run_until_complete(ask_all())
 
     loop = asyncio.new_event_loop()
-    found = [lowest_of(ask, way.finish) for ask in (sync, in_loop)]
+    found = [lowest_of(ask, way.finish, rate) for ask in (sync, in_loop)]
     loop.close()
     return [column for columns in zip(*found, strict=True) for column in columns]
 
 
 def lowest_of(
-    ask: Callable[[int], None], finish: Callable[[], object]
+    ask: Callable[[int, float], None], finish: Callable[[], object], rate: float
 ) -> tuple[float, float]:
     """Return the microseconds of a call: of its caller, of its process."""
-    ask(WARM_UP)
+    chunks, calls = (CHUNKS_AT_A_RATE, CALLS_AT_A_RATE) if rate else (CHUNKS, CALLS)
+    ask(WARM_UP, 0)
     finish()
     callers, processes = [], []
-    for _ in range(CHUNKS):
+    for _ in range(chunks):
         caller, process = time.thread_time(), time.process_time()
-        ask(CALLS)
+        ask(calls, 1 / rate if rate else 0)
         callers.append(time.thread_time() - caller)
         finish()
         processes.append(time.process_time() - process)
-    return min(callers) / CALLS * 1e6, min(processes) / CALLS * 1e6
+    return min(callers) / calls * 1e6, min(processes) / calls * 1e6
+
+
+def due(calls: int, seconds: float) -> Iterator[float]:
+    """Yield, before each call, how many seconds it is early."""
+    started = time.monotonic()
+    for number in range(calls):
+        yield max(0.0, started + number * seconds - time.monotonic()) if seconds else 0.0
 
 
 class Server(BaseHTTPRequestHandler):
@@ -97,14 +118,15 @@ def served() -> Iterator[str]:
         server.shutdown()
 
 
-def lowest_of_rounds(rounds: int) -> dict[str, list[float]]:
+def lowest_of_rounds(rounds: int, rate: float) -> dict[str, list[float]]:
     """Return the lowest microseconds of each way, over interleaved rounds."""
     names = [*STAGES, *(name for name in PEERS if is_here(name))]
     lowest: dict[str, list[float]] = {}
     with served() as url:
         for _ in range(rounds):
             for name in names:
-                command = [sys.executable, "-m", __spec__.name, "--only", name, url]
+                words = ["--rate", str(rate), "--only", name, url]
+                command = [sys.executable, "-m", __spec__.name, *words]
                 printed = subprocess.run(command, capture_output=True, check=True).stdout
                 found = json.loads(printed.splitlines()[-1])
                 lowest[name] = [*map(min, lowest.get(name, found), found)]
@@ -116,13 +138,25 @@ def is_here(peer: str) -> bool:
     return " " in peer or find_spec(peer) is not None
 
 
+def arguments() -> argparse.Namespace:
+    """Return what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rounds", nargs="?", type=int, default=ROUNDS)
+    parser.add_argument("--rate", type=float, default=0, help="calls a second")
+    parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
 def main() -> None:
     """Print what each way adds to nothing."""
-    if "--only" in sys.argv:
-        with recording(*sys.argv[2:]) as way:
-            print(json.dumps(measured(way)))
+    options = arguments()
+    if options.only:
+        with recording(*options.only) as way:
+            print(json.dumps(measured(way, options.rate)))
         return
-    lowest = lowest_of_rounds(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
+    lowest = lowest_of_rounds(options.rounds, options.rate)
     bare = lowest.pop("nothing")
     added = {
         name: [round(value - least, 1) for value, least in zip(columns, bare, strict=True)]
@@ -133,8 +167,9 @@ def main() -> None:
         print(f"{name:26}" + "".join(f"{value:15,.1f}" for value in values))
     if min(added["no-op handler"]) <= 0:
         sys.exit("the no-op handler came out faster than nothing: measure again")
+    at_a_rate = f" at {options.rate:g}/s" if options.rate else ""
     keep(
-        "overhead",
+        f"overhead{at_a_rate}",
         {
             "unit": "microseconds of CPU that are added to a call",
             "columns": COLUMNS,
@@ -143,8 +178,8 @@ def main() -> None:
         },
     )
     draw(
-        "overhead",
-        "CPU that recording adds to one model call",
+        f"overhead-{options.rate:g}" if options.rate else "overhead",
+        f"CPU that recording adds to one model call{at_a_rate}",
         {name: values[:2] for name, values in added.items()},
         ("sync", "async"),
         "µs",
