@@ -27,7 +27,8 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 
-from benchmarks.results import draw, keep
+from benchmarks.drawing import draw
+from benchmarks.results import keep
 from benchmarks.ways import PEERS, STAGES, Recording, recording
 
 ROUNDS = 11
