@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 _DOCS = Path(__file__).parents[1] / "docs"
@@ -11,6 +12,7 @@ _DOCS = Path(__file__).parents[1] / "docs"
 _LABELS, _BARS, _BAR, _GAP, _TOP = 190, 380, 11, 10, 56
 _SHADES = ("#4f46e5", "#a5b4fc")
 _TEXT = "#6b7280"
+_ACROSS, _PANEL, _PANEL_HEIGHT, _INSET = 3, 190, 110, 15
 
 
 def draw(
@@ -36,8 +38,70 @@ def draw(
                 _bar(_LABELS, top, width, shade),
                 _text(_LABELS + width + 5, top + 9, f"{value:,.0f} {unit}"),
             ]
-    height = _TOP + len(bars) * row
-    size = f'viewBox="0 0 {_LABELS + _BARS + 70} {height}"'
+    _write(name, parts, _LABELS + _BARS + 70, _TOP + len(bars) * row)
+
+
+def draw_curves(
+    name: str, title: str, curves: Mapping[str, Mapping[str, float]], unit: str
+) -> None:
+    """Draw a small panel for each curve, all of one height: a decade is a line.
+
+    What a curve runs over stands at even distances, for it grows by factors itself.
+    """
+    parts = [_text(0, 18, f"{title}, {unit}", 'font-size="15" font-weight="600"')]
+    values = [value for curve in curves.values() for value in curve.values() if value > 0]
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    for number, (label, curve) in enumerate(curves.items()):
+        left = 35 + number % _ACROSS * (_PANEL + 45)
+        top = 50 + number // _ACROSS * (_PANEL_HEIGHT + 55)
+        parts += _panel(left, top, label, curve, (low, max(high, low + 1)))
+    rows = -(-len(curves) // _ACROSS)
+    _write(name, parts, _ACROSS * (_PANEL + 45), 30 + rows * (_PANEL_HEIGHT + 55))
+
+
+def _panel(
+    left: float,
+    top: float,
+    label: str,
+    curve: Mapping[str, float],
+    decades: tuple[int, int],
+) -> Iterator[str]:
+    low, high = decades
+
+    def height_of(value: float) -> float:
+        share = (math.log10(max(value, 10**low)) - low) / (high - low)
+        return top + _PANEL_HEIGHT * (1 - share)
+
+    yield _text(left, top - 8, label, 'font-weight="600"')
+    for decade in range(low, high + 1):
+        y = height_of(10**decade)
+        yield f'<path d="M{left} {y:.1f}h{_PANEL}" stroke="{_TEXT}" stroke-opacity="0.3"/>'
+        yield _text(left - 5, y + 4, _short(10**decade), 'text-anchor="end"')
+    step = (_PANEL - 2 * _INSET) / max(1, len(curve) - 1)
+    points = [
+        (left + _INSET + at * step, height_of(value))
+        for at, value in enumerate(curve.values())
+    ]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    yield f'<polyline points="{line}" fill="none" stroke="{_SHADES[0]}" stroke-width="2"/>'
+    for (x, y), (place, value) in zip(points, curve.items(), strict=True):
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_SHADES[0]}"/>'
+        yield _text(x, y - 7, f"{value:,.0f}", 'text-anchor="middle"')
+        yield _text(
+            x, top + _PANEL_HEIGHT + 15, _short(float(place)), 'text-anchor="middle"'
+        )
+
+
+def _short(number: float) -> str:
+    """Return a number as an axis has room for it."""
+    for unit, size in (("M", 1_000_000), ("k", 1000)):
+        if number >= size:
+            return f"{number / size:g}{unit}"
+    return f"{number:g}"
+
+
+def _write(name: str, parts: Sequence[str], width: float, height: float) -> None:
+    size = f'viewBox="0 0 {width} {height}"'
     style = f'font-family="system-ui, sans-serif" font-size="11" fill="{_TEXT}"'
     body = "\n".join(parts)
     drawing = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n{body}\n</svg>\n'

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -57,22 +57,24 @@ class Model(BaseChatModel):
 class Recording:
     """One way of recording: how a user is answered, and how its records are awaited."""
 
-    def __init__(self, *handlers: Any) -> None:
+    def __init__(
+        self, *handlers: Any, model: Model | None = None, question: str = QUESTION
+    ) -> None:
         config: Any = {"callbacks": list(handlers)} if handlers else None
-        model = Model()
+        asked = model or Model()
 
         def ask(user: str) -> str:
-            return str(model.invoke(QUESTION, config).content)
+            return str(asked.invoke(question, config).content)
 
         async def aask(user: str) -> str:
-            return str((await model.ainvoke(QUESTION, config)).content)
+            return str((await asked.ainvoke(question, config)).content)
 
         self.ask, self.aask = ask, aask
         self.finish: Callable[[], object] = lambda: None
 
-    def traced(self) -> None:
+    def traced(self, tags: Sequence[str] = ("support",)) -> None:
         """Record by the decorator."""
-        trace = trubrics_trace(user_id=lambda user: user, tags=["support"])
+        trace = trubrics_trace(user_id=lambda user: user, tags=tags)
         self.ask, self.aask = trace(self.ask), trace(self.aask)
 
     def tracked(self, track: Callable[[str, str], object]) -> None:
