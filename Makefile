@@ -68,11 +68,9 @@ coverage: $(VENV)/test  ## of all that ran with COVER=1, combined: 100 %
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
-# Beside the peers of the dependency group, where they are installed.
-bench: $(VENV)/test  ## what recording costs, in benchmarks/results.json; some minutes
-	$(PYTHON) -m benchmarks.overhead $(ROUNDS)
-	$(PYTHON) -m benchmarks.wrapping
-	$(PYTHON) -m benchmarks.imports
+# Beside the peers of the dependency group, where they are installed. QUICK=1 for a look.
+bench: $(VENV)/test  ## all that is measured, written to results and docs; half an hour
+	$(PYTHON) -m benchmarks $(if $(QUICK),--quick)
 
 clean:  ## forget all that was fetched
 	rm -rf $(VENV) .cache .nox .coverage*

@@ -123,19 +123,26 @@ def main() -> int:
         f"answers of {seconds * 1000:,.0f} ms": speed(report, seconds, rounds, share)
         for seconds in ANSWERS
     }
+    if not options.quick:
+        keep_all(rates, micros)
+    return report.exit_code
+
+
+def keep_all(rates: dict[str, list[float]], micros: dict[str, list[float]]) -> None:
+    """Keep the figures, and draw the CPU of an event."""
     columns = ("ours", "the official client", "ratio")
     unit = "events a second, on one connection"
     keep("delivery", {"unit": unit, "columns": columns, **rates})
-    unit = "microseconds of CPU, of the whole process, by delivered event"
-    keep("delivery CPU", {"unit": unit, "columns": columns, **micros})
-    draw(
+    drawing = draw(
         "delivery",
         "CPU that a delivered event takes",
         {name.replace("`", ""): figures[:2] for name, figures in micros.items()},
         columns[:2],
         "µs",
     )
-    return report.exit_code
+    unit = "microseconds of CPU, of the whole process, by delivered event"
+    told = {"unit": unit, "columns": columns, "drawing": drawing}
+    keep("delivery CPU", {**told, **micros})
 
 
 if __name__ == "__main__":

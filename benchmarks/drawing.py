@@ -21,8 +21,8 @@ def draw(
     bars: Mapping[str, Sequence[float]],
     series: Sequence[str],
     unit: str,
-) -> None:
-    """Draw horizontal bars, as many for each label as there are series."""
+) -> str:
+    """Draw horizontal bars, as many for each label as there are series; return the file."""
     row = len(series) * _BAR + _GAP
     scale = _BARS / max(max(values) for values in bars.values())
     parts = [_text(0, 18, title, 'font-size="15" font-weight="600"')]
@@ -38,15 +38,16 @@ def draw(
                 _bar(_LABELS, top, width, shade),
                 _text(_LABELS + width + 5, top + 9, f"{value:,.0f} {unit}"),
             ]
-    _write(name, parts, _LABELS + _BARS + 70, _TOP + len(bars) * row)
+    return _write(name, parts, _LABELS + _BARS + 70, _TOP + len(bars) * row)
 
 
 def draw_curves(
     name: str, title: str, curves: Mapping[str, Mapping[str, float]], unit: str
-) -> None:
-    """Draw a small panel for each curve, all of one height: a decade is a line.
+) -> str:
+    """Draw a small panel for each curve; return the file.
 
-    What a curve runs over stands at even distances, for it grows by factors itself.
+    All are of one height, where a decade is a line. What a curve runs over stands at even
+    distances, for it grows by factors itself.
     """
     parts = [_text(0, 18, f"{title}, {unit}", 'font-size="15" font-weight="600"')]
     values = [value for curve in curves.values() for value in curve.values() if value > 0]
@@ -56,7 +57,7 @@ def draw_curves(
         top = 50 + number // _ACROSS * (_PANEL_HEIGHT + 55)
         parts += _panel(left, top, label, curve, (low, max(high, low + 1)))
     rows = -(-len(curves) // _ACROSS)
-    _write(name, parts, _ACROSS * (_PANEL + 45), 30 + rows * (_PANEL_HEIGHT + 55))
+    return _write(name, parts, _ACROSS * (_PANEL + 45), 30 + rows * (_PANEL_HEIGHT + 55))
 
 
 def _panel(
@@ -100,12 +101,13 @@ def _short(number: float) -> str:
     return f"{number:g}"
 
 
-def _write(name: str, parts: Sequence[str], width: float, height: float) -> None:
+def _write(name: str, parts: Sequence[str], width: float, height: float) -> str:
     size = f'viewBox="0 0 {width} {height}"'
     style = f'font-family="system-ui, sans-serif" font-size="11" fill="{_TEXT}"'
     body = "\n".join(parts)
     drawing = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n{body}\n</svg>\n'
     (_DOCS / f"{name}.svg").write_text(drawing)
+    return f"{name}.svg"
 
 
 def _bar(x: float, y: float, width: float, shade: str) -> str:

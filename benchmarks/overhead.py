@@ -1,6 +1,6 @@
 """What recording adds to one fake chat call: microseconds of CPU, stage by stage.
 
-    python -m benchmarks.overhead [ROUNDS]
+    python -m benchmarks.overhead [ROUNDS] [--quick]
     python -m benchmarks.overhead --rate 200   # so many calls a second
 
 Each way of recording is measured in a process of its own, all of them in turn, round by
@@ -31,9 +31,9 @@ from benchmarks.drawing import draw
 from benchmarks.results import keep
 from benchmarks.ways import PEERS, STAGES, Recording, recording
 
-ROUNDS = 11
+ROUNDS, ROUNDS_QUICK = 11, 2
 CHUNKS, CALLS = 6, 200  # of a round: the lowest chunk counts
-CHUNKS_AT_A_RATE, CALLS_AT_A_RATE = 3, 100  # for they take their time
+ROUNDS_AT_A_RATE, CHUNKS_AT_A_RATE, CALLS_AT_A_RATE = 5, 3, 100  # they take their time
 WARM_UP = 200  # calls, in which everything is imported, opened and specialised
 
 COLUMNS = ("caller sync", "caller async", "process sync", "process async")
@@ -144,7 +144,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("rounds", nargs="?", type=int, default=ROUNDS)
+    parser.add_argument("rounds", nargs="?", type=int)
+    parser.add_argument("--quick", action="store_true", help="two rounds, not kept")
     parser.add_argument("--rate", type=float, default=0, help="calls a second")
     parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -157,7 +158,9 @@ def main() -> None:
         with recording(*options.only) as way:
             print(json.dumps(measured(way, options.rate)))
         return
-    lowest = lowest_of_rounds(options.rounds, options.rate)
+    rounds = ROUNDS_AT_A_RATE if options.rate else ROUNDS
+    rounds = ROUNDS_QUICK if options.quick else options.rounds or rounds
+    lowest = lowest_of_rounds(rounds, options.rate)
     bare = lowest.pop("nothing")
     added = {
         name: [round(value - least, 1) for value, least in zip(columns, bare, strict=True)]
@@ -168,22 +171,29 @@ def main() -> None:
         print(f"{name:26}" + "".join(f"{value:15,.1f}" for value in values))
     if min(added["no-op handler"]) <= 0:
         sys.exit("the no-op handler came out faster than nothing: measure again")
-    at_a_rate = f" at {options.rate:g}/s" if options.rate else ""
+    if not options.quick:
+        keep_all(bare, added, options.rate)
+
+
+def keep_all(bare: list[float], added: dict[str, list[float]], rate: float) -> None:
+    """Keep the figures, and draw those of the caller."""
+    at_a_rate = f" at {rate:g}/s" if rate else ""
+    drawing = draw(
+        f"overhead-{rate:g}" if rate else "overhead",
+        f"CPU that recording adds to one model call{at_a_rate}",
+        {name: values[:2] for name, values in added.items()},
+        ("sync", "async"),
+        "µs",
+    )
     keep(
         f"overhead{at_a_rate}",
         {
             "unit": "microseconds of CPU that are added to a call",
             "columns": COLUMNS,
+            "drawing": drawing,
             "nothing": [round(value, 1) for value in bare],
             **added,
         },
-    )
-    draw(
-        f"overhead-{options.rate:g}" if options.rate else "overhead",
-        f"CPU that recording adds to one model call{at_a_rate}",
-        {name: values[:2] for name, values in added.items()},
-        ("sync", "async"),
-        "µs",
     )
 
 

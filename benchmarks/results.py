@@ -15,9 +15,15 @@ _RESULTS = Path(__file__).with_name("results.json")
 _PACKAGES = ("langchain-core", "structlog", "trubrics", "trubrics-trace", "wrapt")
 
 
+def kept() -> dict[str, Any]:
+    """Return the figures of each benchmark that was measured."""
+    known: dict[str, Any] = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
+    return known
+
+
 def keep(name: str, figures: Mapping[str, Any]) -> None:
     """Keep the figures of one benchmark, beside those of the others."""
-    known = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
+    known = kept()
     known[name] = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",

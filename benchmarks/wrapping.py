@@ -1,6 +1,6 @@
 """What a decorator, a scope and a step add to a call, as ratios in one run.
 
-    python -m benchmarks.wrapping
+    python -m benchmarks.wrapping [--quick]
 
 The peer is a plain wrapt wrapper around the same function. Each is measured in many short
 rounds, in turn, and its fastest is taken: a shared machine only ever makes one slower.
@@ -8,6 +8,7 @@ rounds, in turn, and its fastest is taken: a shared machine only ever makes one 
 
 from __future__ import annotations
 
+import sys
 import timeit
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +18,7 @@ import wrapt
 from benchmarks.results import keep
 from trubrics_trace import configure, trubrics_scope, trubrics_trace
 
-ROUNDS = 1500
+ROUNDS = 300 if "--quick" in sys.argv else 1500  # what is quick is not kept
 CALLS = 200  # a round takes less than a millisecond, so most are not interrupted
 
 
@@ -97,14 +98,15 @@ def main() -> None:
     peer = figures["a plain wrapt wrapper"]
     for name, nanoseconds in figures.items():
         print(f"{name:31} {nanoseconds:6,.0f} ns  {nanoseconds / peer:5.2f} x")
-    keep(
-        "decorator",
-        {
-            "unit": "nanoseconds that are added",
-            "columns": ("nanoseconds", "times wrapt"),
-            **{name: [round(ns), round(ns / peer, 2)] for name, ns in figures.items()},
-        },
-    )
+    if "--quick" not in sys.argv:
+        keep(
+            "decorator",
+            {
+                "unit": "added to a call, a block or a step",
+                "columns": ("nanoseconds", "times wrapt"),
+                **{name: [round(ns), round(ns / peer, 2)] for name, ns in figures.items()},
+            },
+        )
 
 
 if __name__ == "__main__":
