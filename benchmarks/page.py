@@ -54,7 +54,7 @@ def _lines(known: Mapping[str, Any], drawings: str) -> Iterator[str]:
     rows = {name: row for name, row in known.items() if name not in _NOT_FIGURES}
     yield ""
     if "drawing" in known:
-        unit = known.get("unit", "").capitalize()
+        unit = known["unit"][:1].upper() + known["unit"][1:]
         yield f"![{unit}]({os.path.join(drawings, known['drawing'])})\n"  # noqa: PTH118 - of a link
     columns = known.get("columns", ["measured"])
     yield f"| {known.get('unit', '')} | {' | '.join(columns)} |"

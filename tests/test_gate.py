@@ -7,7 +7,15 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.gate import KINDS, TABLE, count, excesses, most_expensive, totals
+from benchmarks.gate import (
+    KINDS,
+    TABLE,
+    count,
+    excesses,
+    has_room,
+    most_expensive,
+    totals,
+)
 
 FOUND = {
     "trubrics_trace": {
@@ -32,6 +40,14 @@ def test_an_excess_is_told_with_its_size() -> None:
 def test_a_twentieth_is_no_excess(ceiling: int) -> None:
     """A count is within its ceiling up to a twentieth beyond it."""
     assert [] == list(excesses(ceilings(ceiling), FOUND))
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "expected"), [(1100, False), (1150, False), (1200, True)]
+)
+def test_what_has_become_cheaper_is_seen(ceiling: int, expected: bool) -> None:
+    """A count that has fallen by more than a twentieth has room for a new ceiling."""
+    assert expected == has_room(ceilings(ceiling), FOUND)
 
 
 def test_the_most_expensive_are_told_first() -> None:
