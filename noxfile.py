@@ -3,6 +3,7 @@
     nox                       all of it
     nox -s versions           what a version could break, one session a Python and a core
     nox -s tests-3.12 -- -k scope
+    nox -s ceilings         what a recorded call executes is its ceiling from now on
 
 A Python that is not there is skipped aloud, save where CI says otherwise.
 """
@@ -78,6 +79,13 @@ def tests(session: nox.Session, core: str) -> None:
 def versions(session: nox.Session, core: str) -> None:
     """Run what a version could break."""
     run_tests(session, core, WHAT_A_VERSION_COULD_BREAK)
+
+
+@nox.session(python=PYTHONS)
+def ceilings(session: nox.Session) -> None:
+    """Write what a recorded call executes on a Python into the table of `make gate`."""
+    session.install("--quiet", "--constraint=constraints.txt", "--editable=.")
+    session.run("python", "-m", "benchmarks.gate", "--write")
 
 
 def run_tests(session: nox.Session, core: str, paths: tuple[str, ...]) -> None:
