@@ -140,12 +140,12 @@ class Recipe:
         base = self._base
         if base is None:
             base = self._base = _attributes(self._constants)
-        said: list[Any] = [*base]
         for name, value in values.items():
             if type(value) is not str or not value:  # somebody else's idea of an id
                 return _attributes({**self._constants, **values})
-            said[_ID_PLACES[name]] = value
-        return Attributes._make(said)
+            place = _ID_PLACES[name]
+            base = Attributes._make((*base[:place], value, *base[place + 1 :]))
+        return base
 
     def __repr__(self) -> str:
         # Metadata by its keys: a value may be a secret.

@@ -220,17 +220,24 @@ def _fetch(
         return lambda instance, args, kwargs: _whole(instance, args, is_bound=is_bound)[
             index:
         ]
-    default = parameter.default
+    return _fetch_parameter(parameter, index, is_bound=is_bound)
+
+
+def _fetch_parameter(parameter: inspect.Parameter, index: int, *, is_bound: bool) -> Read:
+    """Return what finds an argument by its place or its name."""
+    wanted, default = parameter.name, parameter.default
     # Of `def f(a, /, **more)` more may hold an "a", and `*more` ends where it begins.
     by_keyword = parameter.kind is not parameter.POSITIONAL_ONLY
     by_position = parameter.kind is not parameter.KEYWORD_ONLY
 
     def fetch(instance: Any, args: Args, kwargs: Kwargs) -> Any:
+        # What is given by place and by name is an error of the call itself.
+        if by_position:
+            given = args if instance is None or is_bound else (instance, *args)
+            if index < len(given):
+                return given[index]
         if by_keyword and wanted in kwargs:
             return kwargs[wanted]
-        given = _whole(instance, args, is_bound=is_bound) if by_position else ()
-        if index < len(given):
-            return given[index]
         if default is parameter.empty:
             raise TypeError(wanted)  # the call itself is about to fail in the same way
         return default
