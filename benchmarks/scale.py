@@ -42,7 +42,7 @@ def recorded(settings: dict[str, Any]) -> Iterator[None]:
     logging.getLogger("trubrics_trace").setLevel(logging.ERROR)
     with contextlib.ExitStack() as around:
         folder = Path(around.enter_context(tempfile.TemporaryDirectory()))
-        log = Path(folder, "app.log").open("w", encoding="utf-8")  # noqa: SIM115 - below
+        log = Path(folder, "app.log").open("wb")  # noqa: SIM115 - below
         log_json_to(around.enter_context(log))
         configure(spool_dir=folder / "spool", spool_max_bytes=SPOOL_BYTES, **settings)
         yield

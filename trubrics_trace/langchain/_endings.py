@@ -147,12 +147,13 @@ def _after(turns_left: int, loop: Any, keys: set[int]) -> None:
 
 def _is_awaited(frame: FrameType | None) -> bool:
     """Whether a call is begun by what awaits its answer, and not by a stream."""
+    between = _between
     while frame is not None:
         code = frame.f_code
-        if _between.get(id(code)) is not code:
+        if between.get(id(code)) is not code:
             if not _is_between(frame):
                 return code.co_name == "agenerate"
-            keep(_between, code)
+            keep(between, code)
         frame = frame.f_back
     return False
 

@@ -30,7 +30,7 @@ from ..scope._scope import Scope
 from ._attempts import name_of
 from ._config import config_attributes
 from ._endings import end_call, end_run, settle, watch
-from ._inline import is_somebody_skipped
+from ._inline import is_somebody_skipped, tells_all
 from ._notes import whose
 from ._telling import (
     late_notice,
@@ -115,7 +115,8 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         handler._is_hooks_own = True
         return handler
 
-    # Properties over the base class's attributes: LangChain asks at each event.
+    # Properties over the base class's attributes, and attributes over its properties:
+    # LangChain asks at each event.
     @property
     def raise_error(self) -> bool:  # type: ignore[override]
         """Whether what goes wrong here is raised: in strict mode only."""
@@ -128,17 +129,14 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         Save where somebody else's handler would then not be told: see `_inline.py`.
         """
         asking = sys._getframe(1)  # noqa: SLF001 - as logging finds its caller
+        code = asking.f_code
+        if tells_all.get(id(code)) is code:  # most often, and asked for each event
+            return True
         return not is_somebody_skipped(asking, TrubricsCallbackHandler)
 
-    @property
-    def ignore_retry(self) -> bool:
-        """Whether LangChain need not tell us of its own retries."""
-        return True
-
-    @property
-    def ignore_custom_event(self) -> bool:
-        """Whether LangChain need not tell us of the app's own events."""
-        return True
+    # What LangChain need not tell us: its own retries, and the app's own events.
+    ignore_llm = ignore_chat_model = ignore_chain = ignore_agent = ignore_retriever = False
+    ignore_retry = ignore_custom_event = True
 
     def on_chat_model_start(
         self,

@@ -16,16 +16,13 @@ from ._frames import Codes, keep, module_of
 # By name: LangChain may be half-imported when ours is, and has the manager last.
 _TELLS_SOME = ("on_llm_start", "langchain_core.callbacks.manager")
 
-_tells_all: Codes = {}  # what was seen to ask elsewhere
+tells_all: Codes = {}  # what was seen to ask, and is not the place
 
 
 def is_somebody_skipped(asking: FrameType, ours: type[object]) -> bool:
     """Whether the frame that asks if we are inline would skip others, were we."""
-    code = asking.f_code
-    if _tells_all.get(id(code)) is code:
-        return False
     if not _tells_some(asking):
-        keep(_tells_all, code)
+        keep(tells_all, asking.f_code)
         return False
     manager: Any = _asker(asking).f_locals["self"]
     others = [
