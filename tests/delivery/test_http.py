@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -43,7 +44,9 @@ def test_answer(connection: Connection) -> None:
         got = connection.request("POST", server.url, body=[{"user_id": "alice"}])
     assert got == Answer(200, {"status": "success"})
     assert got.is_success
-    assert server.requests[0].endswith(b'\r\n\r\n[{"user_id": "alice"}]')
+    assert [{"user_id": "alice"}] == json.loads(
+        server.requests[0].partition(b"\r\n\r\n")[2]
+    )
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def note(prompt: str = "Hello") -> Turn:
         attributes=NOTHING,
         run_name=None,
         asked={"prompt": prompt},
+        model={},
     )
 
 

@@ -18,16 +18,25 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 def tell_answer(
-    said: dict[str, Any], response: Any, pieces: Sequence[str], *, is_complete: bool
+    said: dict[str, Any],
+    response: Any,
+    pieces: Sequence[str],
+    tries: Mapping[str, Any],
+    model: Mapping[str, Any],
+    *,
+    is_complete: bool,
 ) -> None:
-    """Add what was answered to what was asked: fields of the record.
+    """Add what was answered to what was asked: fields of the record, in their order.
 
     Args:
         pieces: What was heard of a stream, should nothing else be left of it.
+        tries: Fields that tell of the attempts.
+        model: Those of who was asked; where none names it, the answer may.
     """
     generations = _generations(response)
     llm_output = getattr(response, "llm_output", None) or _NOTHING
     texts: list[str] = []
+    is_cached = False
     infos: list[Mapping[str, Any]] = []
     calls: tuple[Any, ...] = ()
     for generation in generations:
@@ -36,27 +45,35 @@ def tell_answer(
         infos.append(_info_of(generation, message))
         if message is not None:
             calls += tool_calls_of(message)
-            if _is_from_cache(message):
-                said["cache_hit"] = True
-    text = "\n\n".join(filter(None, texts))
-    heard = "".join(pieces)
-    if not is_complete and len(heard) > len(text):
-        text = heard  # of a stream that is left the last word may not be in the answer
-    if text := text or heard:
+            is_cached = is_cached or _is_from_cache(message)
+    if text := _text_of(texts, pieces, is_complete=is_complete):
         said["generation"] = text
     if calls:
         said["tool_calls"] = calls
     if reason := _reason_to_end(infos):
         said["finish_reason"] = reason
+    if is_cached:
+        said["cache_hit"] = True
+    said.update(tries)
     for field, words in _NAMED:
-        if field not in said and (
-            name := _first_of(infos, *words) or first_text(llm_output, *words)
-        ):
+        name = model.get(field)
+        name = name or _first_of(infos, *words) or first_text(llm_output, *words)
+        if name:
             said[field] = name
+    if "parameters" in model:
+        said["parameters"] = model["parameters"]
     said.update(usage_of(generations, llm_output))
 
 
 _NAMED = (("model", MODEL), ("provider", ("model_provider",)))
+
+
+def _text_of(texts: list[str], pieces: Sequence[str], *, is_complete: bool) -> str:
+    text = "\n\n".join(filter(None, texts))
+    heard = "".join(pieces)
+    if not is_complete and len(heard) > len(text):
+        return heard  # of a stream that is left the last word may not be in the answer
+    return text or heard
 
 
 def _generations(response: Any) -> list[Any]:

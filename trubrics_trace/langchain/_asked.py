@@ -46,24 +46,27 @@ _STANDARD: Mapping[str, tuple[str, ...]] = {
 _NOTHING: Mapping[str, Any] = {}
 
 
-def tell_asked(
+def tell_asked(asked: str | Sequence[Any]) -> dict[str, Any]:
+    """Return what was asked, as fields of the record."""
+    if isinstance(asked, str):
+        return {"prompt": text_of(asked)}
+    messages = tell_messages(asked)
+    return {"prompt": prompt_of(messages), "messages": messages}
+
+
+def tell_model(
     asked: str | Sequence[Any], metadata: Mapping[str, Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what was asked: fields of the record that say something."""
+    """Return who was asked, and how: fields of the record that say something."""
     said = kwargs.get("invocation_params") or _NOTHING
     told: dict[str, Any] = {}
-    if isinstance(asked, str):
-        told["prompt"] = text_of(asked)
-    else:
-        told["messages"] = messages = tell_messages(asked)
-        told["prompt"] = prompt_of(messages)
     model = metadata.get("ls_model_name")
     if not model or not isinstance(model, str):
         model = first_text(said, *MODEL)
     if model:
         told["model"] = model
     provider = first_text(metadata, "ls_provider")
-    if provider is None and "messages" not in told:
+    if provider is None and isinstance(asked, str):
         provider = first_text(said, "_type")  # its `generate` has no `ls_provider`
     if provider:
         told["provider"] = provider

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from .. import _clock
@@ -38,6 +39,7 @@ class Turn:
 
     Attributes:
         asked: What was asked, as fields of its record.
+        model: Who was asked, likewise.
         said: What no handler's own keywords have said of who asks.
         is_usual: Whether it was heard of by the scope's handler alone.
         apart: Where another user's handler sends: to that one it is the other user's.
@@ -62,7 +64,8 @@ class Turn:
         scope: Scope | None,
         attributes: Attributes,
         run_name: str | None,
-        asked: dict[str, Any],
+        asked: Mapping[str, Any],
+        model: Mapping[str, Any],
     ) -> None:
         self.record_id = record_id
         self.parent_run_id = parent_run_id
@@ -70,6 +73,7 @@ class Turn:
         self.attributes = attributes
         self.run_name = run_name
         self.asked = asked
+        self.model = model
         self.started_at = _clock.utc_now()
         self.started = _clock.monotonic()
         self.pieces: list[str] = []

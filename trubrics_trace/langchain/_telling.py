@@ -14,7 +14,7 @@ from ..pipeline._redact import told_by_itself
 from ..scope._attributes import NOT_GIVEN, Attributes, union
 from ..scope._scope import Scope
 from ._answered import tell_answer
-from ._asked import tell_asked
+from ._asked import tell_asked, tell_model
 from ._notes import Attempts, LiveRun, Turn
 from ._turns import MAX_RUNNING, turns
 from ._user_turns import UserTurn
@@ -42,7 +42,8 @@ def note_of(
         scope,
         attributes,
         run_name,
-        tell_asked(asked, metadata, kwargs),
+        tell_asked(asked),
+        tell_model(asked, metadata, kwargs),
     )
 
 
@@ -111,14 +112,16 @@ def tell(
         said["parent_run_id"] = turn.parent_run_id
     if turn.run_name is not None:
         said["run_name"] = turn.run_name
+    said.update(_labels(turn.attributes))
     said["status"] = status
     if status == "error" and error is not None:
         said["error_type"], said["error_message"] = _said_of(error)
     said.update(turn.asked)
-    tell_answer(said, response, turn.pieces, is_complete=status == "complete")
-    said["attempts"] = len(failed) + 1
+    tries: dict[str, Any] = {"attempts": len(failed) + 1}
     if failed:
-        said["attempt_errors"] = tuple(type(each.error).__name__ for each in failed)
+        tries["attempt_errors"] = tuple(type(each.error).__name__ for each in failed)
+    is_complete = status == "complete"
+    tell_answer(said, response, turn.pieces, tries, turn.model, is_complete=is_complete)
     said["latency_seconds"] = round(ended - first.started, 6)
     if turn.first_token is not None:
         said["first_token_seconds"] = round(turn.first_token - first.started, 6)
@@ -128,8 +131,9 @@ def tell(
     if whole is None or not whole.add(record, turn.scope, recipients):
         _runtime.accept(record, turn.scope, recipients)
     for settings, theirs in turn.apart:
-        same = {**said, **dict.fromkeys(_WHO), **_identity(theirs)}
-        _runtime.accept(record_of(PromptRecord, same), turn.scope, (settings,))
+        who = {**dict.fromkeys(_WHO), **_identity(theirs), **_labels(theirs)}
+        same = record_of(PromptRecord, {**said, **who})
+        _runtime.accept(same, turn.scope, (settings,))
     if whole is not None:
         whole.forget(turn.record_id, *(each.turn.record_id for each in failed))
         _tell_whole(whole)
@@ -167,18 +171,26 @@ _LANGCHAIN = ("langchain",)
 
 
 def _identity(attributes: Attributes) -> dict[str, Any]:
-    """Return who asked, and in what connection, as fields of the record."""
-    user_id, thread_id, session_id, assistant_id, _, tags, metadata = attributes
-    said: dict[str, Any] = {"metadata": metadata, "tags": union(_LANGCHAIN, tags)}
+    """Return who asked, as fields of the record."""
+    user_id, thread_id, session_id, _, _, _, metadata = attributes
+    said: dict[str, Any] = {}
     if user_id is not NOT_GIVEN and user_id is not None:
         said["user_id"] = user_id
     if thread_id is not NOT_GIVEN and thread_id is not None:
         said["thread_id"] = thread_id
     if session_id is not NOT_GIVEN and session_id is not None:
         said["session_id"] = session_id
-    if assistant_id is not NOT_GIVEN and assistant_id is not None:
-        said["assistant_id"] = assistant_id
+    said["metadata"] = metadata
     return said
+
+
+def _labels(attributes: Attributes) -> dict[str, Any]:
+    """Return in what connection it was asked, likewise."""
+    tags = union(_LANGCHAIN, attributes.tags)
+    assistant_id = attributes.assistant_id
+    if assistant_id is NOT_GIVEN or assistant_id is None:
+        return {"tags": tags}
+    return {"assistant_id": assistant_id, "tags": tags}
 
 
 def status_of(error: BaseException) -> Status:

@@ -118,7 +118,12 @@ _DETAIL_KEYS = frozenset(place[0] for places in _DETAILS.values() for place in p
 def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
     read, written, total = map(usage.get, _WORDS)
     # LangChain's own words, most often; the sum shows that nothing stands beside them.
-    if _is_count(read) and _is_count(written) and total == read + written:
+    if (
+        _is_count(read)
+        and _is_count(written)
+        and _is_count(total)
+        and total == read + written
+    ):
         counts = {"input_tokens": read, "output_tokens": written, "total_tokens": total}
     else:
         counts = _counts_in_any_words(usage)
