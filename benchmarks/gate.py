@@ -39,11 +39,12 @@ def excesses(ceilings: Ceilings, found: Found) -> Iterator[str]:
     for owner, words in ceilings.items():
         for word, ceiling in words.items():
             count = sum(found[owner][word].values())
-            percent = 100 * (count - ceiling) / ceiling
-            if percent > MOST_PERCENT:
+            more = count - ceiling
+            if more > ceiling * MOST_PERCENT / 100:
+                share = f" ({100 * more / ceiling:.0f} %)" if ceiling else ""
                 yield (
-                    f"{owner} executes {count:,} {word}, {count - ceiling:,} "
-                    f"({percent:.0f} %) more than {ceiling:,}"
+                    f"{owner} executes {count:,} {word}, {more:,}{share} more than "
+                    f"{ceiling:,}"
                 )
 
 

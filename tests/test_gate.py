@@ -36,6 +36,13 @@ def test_an_excess_is_told_with_its_size() -> None:
     ] == list(excesses(ceilings(1000), FOUND))
 
 
+def test_what_executed_nothing() -> None:
+    """Where there was nothing at all anything is an excess."""
+    assert ["trubrics_trace executes 1,100 instructions, 1,100 more than 0"] == list(
+        excesses(ceilings(0), FOUND)
+    )[:1]
+
+
 @pytest.mark.parametrize("ceiling", [1048, 1100, 5000])
 def test_a_twentieth_is_no_excess(ceiling: int) -> None:
     """A count is within its ceiling up to a twentieth beyond it."""
