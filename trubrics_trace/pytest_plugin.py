@@ -1,10 +1,11 @@
-"""Fixtures: `captured_prompts`, `trubrics_leaks`, and others.
+"""Fixtures, `captured_prompts` and others; a spool in memory for the rest.
 
 Loaded with every pytest, so that nothing is imported here before a test asks for one.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,32 @@ import pytest
 if TYPE_CHECKING:
     from ._record import PromptRecord, Record
     from .testing import IngestionServer
+
+
+_SPOOL_DIR = "TRUBRICS_TRACE_SPOOL_DIR"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Before an app is imported, which may ask for its settings at once."""
+    _keep_in_memory(early_config)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where a conftest has named the plugin, which is later."""
+    _keep_in_memory(config)
+
+
+def _keep_in_memory(config: pytest.Config) -> None:
+    """Let tests, and what they start, keep records in memory.
+
+    Unless somebody has named a spool. By the environment, which is read with the first
+    record, and handed on to processes.
+    """
+    if not os.environ.get(_SPOOL_DIR):
+        patch = pytest.MonkeyPatch()
+        patch.setenv(_SPOOL_DIR, ":memory:")
+        config.add_cleanup(patch.undo)
 
 
 @pytest.fixture

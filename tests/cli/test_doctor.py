@@ -90,6 +90,14 @@ def test_no_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "amiss: no place on disk is ours alone" in said
 
 
+def test_memory_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    """A spool in memory, forgotten from a test, is amiss: what it is, and what to do."""
+    assert 1 == main(["doctor", "--spool-dir", ":memory:"])
+    said = capsys.readouterr().out
+    assert "amiss: the spool is :memory:, as is meant for tests" in said
+    assert "no place on disk" not in said
+
+
 def test_no_such_module(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,

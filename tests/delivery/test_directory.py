@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trubrics_trace.delivery._directory import existing_root, spool_root, state_directory
+from trubrics_trace.errors import SpoolError
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,15 @@ def test_who_only_looks(tmp_path: Path) -> None:
     """Who only looks is told the first place, and makes none."""
     place = existing_root(str(tmp_path / "spool"))
     assert (tmp_path / "spool", []) == (place, list(tmp_path.iterdir()))
+
+
+def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`:memory:` is no place, not even a file of that name, and nobody else can look."""
+    monkeypatch.chdir(tmp_path)
+    assert spool_root(":memory:") is None
+    with pytest.raises(SpoolError, match="only the process that has it"):
+        existing_root(":memory:")
+    assert [] == list(tmp_path.iterdir())
 
 
 HOME = Path("/home/alice")

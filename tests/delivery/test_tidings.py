@@ -37,6 +37,13 @@ def test_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert "(no disk)" in caplog.messages[0]
 
 
+def test_memory_that_was_meant() -> None:
+    """Where no disk was to take records, that none does is nothing to tell."""
+    tidings = Tidings(":memory:")
+    tidings.refused(OSError("no disk"))
+    assert not tidings
+
+
 def test_strict_mode() -> None:
     """Strict mode raises what is told, and what is left is told the next time."""
     configure(strict=True)

@@ -49,6 +49,16 @@ def test_only_one_notice_is_printed(tmp_path: Path) -> None:
     assert "Hello" not in notice
 
 
+def test_a_spool_in_memory_is_no_fault(tmp_path: Path) -> None:
+    """Asked for, it is nothing to complain of; that no record outlives it is said."""
+    memory = {"TRUBRICS_TRACE_SPOOL_DIR": ":memory:", "TRUBRICS_TRACE_STRICT": "true"}
+    ended = run_program(TWO_CALLS, tmp_path, **memory)
+
+    assert 0 == ended.returncode, ended.stderr
+    (notice,) = ended.stderr.splitlines()
+    assert "so records end with this process" in notice
+
+
 def test_records_are_spooled_under_local(tmp_path: Path) -> None:
     """They wait below `local`, where `status` counts them."""
     run_program(TWO_CALLS, tmp_path)

@@ -25,7 +25,7 @@ from pathlib import Path
 from .. import _clock
 from .._configuration import settings_from
 from .._settings import LOCAL, Settings
-from ..delivery._directory import spool_root
+from ..delivery._directory import MEMORY, spool_root
 from ..delivery._reader import Reader
 from ..errors import ConfigurationError
 from ..wrapping._decorator import TracedFunction
@@ -109,6 +109,12 @@ def _faults_of_app(settings: Settings) -> Iterator[str]:
 def _faults_of_host(
     place: Path | None, settings: Settings, options: argparse.Namespace
 ) -> Iterator[str]:
+    if settings.spool_dir == MEMORY:
+        yield (
+            f"the spool is {MEMORY}, as is meant for tests, so records are lost with the "
+            "process; name a directory with TRUBRICS_TRACE_SPOOL_DIR"
+        )
+        return
     if place is None:
         asked = Path(settings.spool_dir) if settings.spool_dir else Path.home()
         yield (

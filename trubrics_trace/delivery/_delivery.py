@@ -23,7 +23,7 @@ from .._threads import start_thread
 from . import _files
 from ._backoff import Backoff
 from ._census import Counted, destinations_in
-from ._directory import spool_root
+from ._directory import MEMORY, spool_root
 from ._limits import Limits
 from ._sender import Sender
 from ._spool import Spool
@@ -56,6 +56,15 @@ _LOCAL_MAX_BYTES = 64 * MIB
 _LOCAL_MAX_AGE = 7 * DAY_SECONDS
 _LOCAL_KEEP_SECONDS = 7 * DAY_SECONDS
 
+
+_STAYING_HERE = (
+    "no credentials are set, so records stay on this machine; set TRUBRICS_API_KEY to "
+    "send them, `trubrics-trace status` shows them"
+)
+_ENDING_HERE = (
+    f"no credentials are set, and the spool is {MEMORY}, so records end with this process; "
+    "set TRUBRICS_API_KEY to send them, or TRUBRICS_TRACE_SPOOL_DIR to keep them"
+)
 
 _LEAST_CLOSE_SECONDS = 0.1  # for records that wait in memory to reach the disk
 
@@ -137,8 +146,7 @@ class Deliveries:
         if settings.destination == LOCAL:
             ledger.say(
                 "no_credentials",
-                "no credentials are set, so records stay on this machine; set "
-                "TRUBRICS_API_KEY to send them, `trubrics-trace status` shows them",
+                _ENDING_HERE if settings.spool_dir == MEMORY else _STAYING_HERE,
             )
         return delivery
 

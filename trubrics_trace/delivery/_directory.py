@@ -13,15 +13,19 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ..errors import SpoolError
+
 _PRIVATE_DIRECTORY = 0o700
 _NAME = "trubrics-trace"
+MEMORY = ":memory:"  # no place at all, on purpose; SQLite's word for it
 
 
 def spool_root(spool_dir: str | None) -> Path | None:
     """Return the spool's directory, made if need be; None if no place will do.
 
     The ladder: `SPOOL_DIR`, else the platform's state directory, else the temporary one.
-    A `SPOOL_DIR` that cannot be used does not lead further down: it was said on purpose.
+    A `SPOOL_DIR` that cannot be used does not lead further down: it was said on purpose,
+    and so was `:memory:`, which is no place.
     """
     return next((place for place in _rungs(spool_dir) if make_private(place)), None)
 
@@ -30,7 +34,16 @@ def existing_root(spool_dir: str | None) -> Path:
     """Return the spool's directory without making it: the first that exists.
 
     Where none does, the first of the ladder.
+
+    Raises:
+        SpoolError: It is the memory of a process.
     """
+    if spool_dir == MEMORY:
+        message = (
+            f"the spool is {MEMORY}, which only the process that has it can read; name "
+            "another with --spool-dir"
+        )
+        raise SpoolError(message)
     rungs = list(_rungs(spool_dir))
     return next((place for place in rungs if place.is_dir()), rungs[0])
 
@@ -72,6 +85,8 @@ def _rungs(spool_dir: str | None) -> Iterator[Path]:
     The mode of a directory that is there already is not ours to change: it may be a
     mounted volume, or /tmp.
     """
+    if spool_dir == MEMORY:
+        return
     for place in [Path(spool_dir).absolute()] if spool_dir else _ladder():
         yield place / _NAME if _is_shared(place) else place
 

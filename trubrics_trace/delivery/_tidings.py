@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from .._ledger import GUARD_SECONDS, ledger
+from ._directory import MEMORY
 
 
 class Tidings:
@@ -20,7 +21,9 @@ class Tidings:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def refused(self, error: OSError) -> None:
-        """Tell that the disk takes no record."""
+        """Tell that the disk takes no record, unless none was to take it."""
+        if self._place == MEMORY:
+            return
         self._waiting.append(
             lambda: ledger.fault(
                 "spool_refused",
