@@ -53,6 +53,15 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
+def test_stop_button(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An answer that was cancelled counts as stopped: frameworks do the one or the other."""
+    ends = ("complete", "stopped", "cancelled", "error")
+    root_with(tmp_path, *(line(at, status=status) for at, status in enumerate(ends)))
+    main(["report", "--json"])
+    assert 0.5 == json.loads(capsys.readouterr().out)["stop_rate"]
+    assert "<td class=\"number\">50%</td>" in page_in(tmp_path)
+
+
 def page_in(tmp_path: Path, *arguments: str) -> str:
     """Return the page that a report makes."""
     assert 0 == main(["report", "--html", str(tmp_path / "page.html"), *arguments])

@@ -12,6 +12,7 @@ from ..delivery._reader import Kept
 
 _MOST_GROUPS = 20_000  # of users, or of threads; what comes beyond is counted as others'
 _MOST_LATEST = 200
+LEFT = ("stopped", "cancelled")  # a stop button is the one or the other, by framework
 _DIGITS = 2  # of a time, that are kept: a thousand prompts have some hundred times
 
 
@@ -72,7 +73,7 @@ class Group:
             "name": self.name,
             "prompts": self.prompts,
             "statuses": dict(self.statuses),
-            "stop_rate": round(self.share("stopped"), 4),
+            "stop_rate": round(self.share(*LEFT), 4),
             "error_rate": round(self.share("error"), 4),
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,

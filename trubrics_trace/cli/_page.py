@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ._chart import chart_of
-from ._figures import Figures, Group
+from ._figures import LEFT, Figures, Group
 from ._markup import Markup, element, together
 
 _MOST_ROWS = 15
@@ -120,8 +120,8 @@ def _tiles(figures: Figures) -> Iterator[Markup]:
         f"{percent_of(nobody / all_.prompts)} of prompts are nobody's",
     )
     yield _tile("Threads", short_of(figures.threads.named), "conversations")
-    stopped, failed = all_.share("stopped"), all_.share("error")
-    yield _tile("Stop rate", percent_of(stopped), "left early by their user")
+    stopped, failed = all_.share(*LEFT), all_.share("error")
+    yield _tile("Stop rate", percent_of(stopped), "stopped or cancelled")
     yield _tile("Errors", percent_of(failed), f"{all_.statuses['error']:,} prompts", failed)
     tokens = all_.input_tokens + all_.output_tokens
     yield _tile("Tokens", short_of(tokens), f"{short_of(all_.output_tokens)} generated")
@@ -174,7 +174,7 @@ def _row(group: Group, most: int, name_nobody: str, *, has_user: bool) -> Markup
     cells: Iterable[tuple[str, Any]] = [
         *([("name", group.user or element("i", "nobody"))] if has_user else []),
         ("number", f"{group.prompts:,}"),
-        ("number", percent_of(group.share("stopped"))),
+        ("number", percent_of(group.share(*LEFT))),
         ("number bad" if failed else "number", percent_of(failed)),
         ("number", short_of(group.input_tokens)),
         ("number", short_of(group.output_tokens)),

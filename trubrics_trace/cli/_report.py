@@ -24,7 +24,7 @@ from pathlib import Path
 
 from .. import _clock
 from ..delivery import _files
-from ._figures import Figures, Group, figures_of
+from ._figures import LEFT, Figures, Group, figures_of
 from ._page import moment_of, page_of, percent_of, seconds_of
 from ._status import spool_root_of, table
 from ._terminal import counting, painted, say, say_json
@@ -114,7 +114,7 @@ def _cells(group: Group) -> tuple[str, ...]:
     return (
         group.name or "nobody",
         f"{group.prompts:,}",
-        percent_of(group.share("stopped")),
+        percent_of(group.share(*LEFT)),
         percent_of(group.share("error")),
         f"{group.input_tokens:,}",
         f"{group.output_tokens:,}",
