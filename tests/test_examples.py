@@ -6,6 +6,7 @@ import ast
 import asyncio
 import inspect
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -105,15 +106,22 @@ def run_chat(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[
 
 
 def test_the_chat_ends_well(tmp_path: Path) -> None:
-    """Six people chat; the three counts agree, and everybody's prompts are their own."""
+    """Six people chat; the counts agree, each has their own, and a page tells of all."""
     ended = run_chat(tmp_path)
 
     assert 0 == ended.returncode, ended.stdout + ended.stderr
+    (said,) = re.findall(r"(\d+) prompts are told in (.*)", ended.stdout)
+    page = (tmp_path / said[1]).read_text()
+    assert said[0] == re.findall(r"Prompts</span><strong>(\d+)", page)[0]
+    assert "Describe a harbour at dawn." in page
 
 
 def test_the_chat_notices_a_wrong_user(tmp_path: Path) -> None:
-    """With one wrong user planted it exits 1."""
-    assert 1 == run_chat(tmp_path, BREAK="user").returncode
+    """With one wrong user planted it exits 1, and makes no page of it."""
+    ended = run_chat(tmp_path, BREAK="user")
+
+    assert 1 == ended.returncode
+    assert "are told in" not in ended.stdout
 
 
 def test_the_five_second_demo_ends_well(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Six people chat through a traced app; then three counts are compared.
 
 `FAKE=1` goes without the model, `BREAK=user` plants one wrong user. Exits with 0
-only if the counts agree and every prompt stands under the user who asked it.
+only if the counts agree and every prompt stands under the user who asked it; then
+`.cache/demo/report.html` shows them in a browser.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import structlog
 from structlog.typing import EventDict
 
 from trubrics_trace import configure, flush, shutdown
+from trubrics_trace.cli import main as trubrics_trace_command
 from trubrics_trace.testing import serve_ingestion
 
 from . import report, smollm2, users
@@ -25,14 +27,17 @@ from .llm import Llm, ModelError, real_llm, scripted_llm
 from .screen import BOLD, DIM, RED, YELLOW, painted, progress, say
 
 LOGS = Path(".cache", "demo")
+PAGE = LOGS / "report.html"
+TITLE = "Six people, one model, every prompt under its user"
 FLUSH_SECONDS = 10
+REPORTABLE_SECONDS = 600  # what has been delivered is let go of at once, unless asked
 
 
 def main() -> int:
     """Tell the whole story, from the first process to the verdict."""
     os.environ["no_proxy"] = "127.0.0.1"  # nothing here leaves this machine
     LOGS.mkdir(parents=True, exist_ok=True)
-    say(painted("Six people, one model, every prompt under its user", BOLD))
+    say(painted(TITLE, BOLD))
     with (
         recording(LOGS / "records.jsonl") as records,
         serve_ingestion() as ingestion,
@@ -42,6 +47,7 @@ def main() -> int:
             api_key=ingestion.api_key,
             host=ingestion.url,
             spool_dir=spool,
+            keep_delivered=REPORTABLE_SECONDS,
             console=True,
         )
         try:
@@ -60,12 +66,19 @@ def main() -> int:
             records=len(records),
             delivered=len(ingestion.record_ids),
         )
-    say(painted("\none of them, as structlog has it:", DIM))
-    say(json.dumps(records[-1]))
-    events = list(told.values())
-    report.show(events, counts)
-    say(painted(f"  the logs are in {LOGS}/", DIM))
-    return report.verdict(events, counts)
+        say(painted("\none of them, as structlog has it:", DIM))
+        say(json.dumps(records[-1]))
+        events = list(told.values())
+        report.show(events, counts)
+        say(painted(f"  the logs are in {LOGS}/", DIM))
+        return report.verdict(events, counts) or page_of(Path(spool), PAGE)
+
+
+def page_of(spool: Path, page: Path) -> int:
+    """Make the page that `trubrics-trace report` makes, and say where it is."""
+    return trubrics_trace_command(
+        ["report", "--html", str(page), "--spool-dir", str(spool), "--title", TITLE]
+    )
 
 
 def talk(llm: Llm, records: list[EventDict]) -> None:
