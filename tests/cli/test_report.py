@@ -54,12 +54,12 @@ class Page(HTMLParser):
 
 
 def test_stop_button(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An answer that was cancelled counts as stopped: frameworks do the one or the other."""
+    """A cancelled answer counts as stopped: frameworks do the one or the other."""
     ends = ("complete", "stopped", "cancelled", "error")
     root_with(tmp_path, *(line(at, status=status) for at, status in enumerate(ends)))
     main(["report", "--json"])
     assert 0.5 == json.loads(capsys.readouterr().out)["stop_rate"]
-    assert "<td class=\"number\">50%</td>" in page_in(tmp_path)
+    assert '<td class="number">50%</td>' in page_in(tmp_path)
 
 
 def page_in(tmp_path: Path, *arguments: str) -> str:
@@ -229,12 +229,23 @@ def test_bars(hours: list[str], step_hours: int, totals: list[int]) -> None:
     assert totals == [bar.total() for bar in bars]
 
 
+def test_chart_of_few_days() -> None:
+    """Where bars do not take the whole width, no date stands far from its bar."""
+    days = ("2026-01-02T03", "2026-01-05T00")
+    chart = Page(chart_of({day: Counter(complete=1) for day in days}))
+    assert "2026-01-02 to 2026-01-05" in chart.texts
+    assert "2026-01-05" not in chart.texts
+    alone = Page(chart_of({"2026-01-02T03": Counter(complete=1)}))
+    assert "2026-01-02 03:00" in alone.texts
+
+
 def test_chart() -> None:
     """Each bar tells what is in it, and the legend what there is."""
     counts = Counter(complete=3, error=1)
     chart = Page(chart_of({"2026-01-02T03": counts, "2026-01-20T00": Counter(complete=1)}))
     assert "2026-01-02 00:00: 3 complete, 1 error" in chart.texts
     assert "up to 4 a day" in chart.texts
+    assert {"2026-01-02", "2026-01-20"} <= set(chart.texts)
     assert "stopped " not in chart.texts
     assert 3 == chart.elements["rect"]
     assert "No prompt says" in chart_of({})

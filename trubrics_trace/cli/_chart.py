@@ -11,6 +11,7 @@ from ._markup import Markup, element, together
 
 _MOST_HOURLY = 48  # hours; what spans more is shown by the day
 _MOST_BARS = 60
+_LEAST_WIDE = 12  # bars; fewer would be as wide as walls
 _STATUSES = ("complete", "stopped", "cancelled", "error")
 _WIDTH, _GAP, _HEIGHT = 10.0, 2.0, 100.0
 
@@ -25,7 +26,7 @@ def chart_of(hours: Mapping[str, Counter[str]]) -> Markup:
     picture = element(
         "svg",
         *drawn,
-        viewBox=f"0 0 {max(len(bars), 12) * _WIDTH:g} {_HEIGHT:g}",
+        viewBox=f"0 0 {max(len(bars), _LEAST_WIDE) * _WIDTH:g} {_HEIGHT:g}",
         preserveAspectRatio="none",
         role="img",
         aria_label="prompts over time",
@@ -35,16 +36,18 @@ def chart_of(hours: Mapping[str, Counter[str]]) -> Markup:
         for status in _STATUSES
         if any(bar[status] for bar in bars)
     )
-    last = began + (len(bars) - 1) * step
+    first, last = (_date(began + at * step, step) for at in (0, len(bars) - 1))
+    if len(bars) < _LEAST_WIDE:  # the last bar is not at the right, nor is its date
+        first, last = " to ".join(dict.fromkeys((first, last))), ""
     return element(
         "figure",
         element("p", f"up to {most:,} {_told(step)}", class_="quiet"),
         picture,
         element(
             "figcaption",
-            element("span", _date(began, step)),
+            element("span", first),
             element("span", *legend),
-            element("span", _date(last, step)),
+            element("span", last),
         ),
     )
 
