@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from examples.stop_button import chromium
 from tests.process.program import clean_environment
 
 REPOSITORY = Path(__file__).parents[1]
@@ -26,6 +27,7 @@ def run(
     *arguments: str,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    timeout_seconds: float = 60,
 ) -> subprocess.CompletedProcess[str]:
     """Run Python as a user would, in a fresh process."""
     return subprocess.run(
@@ -34,7 +36,7 @@ def run(
         env=clean_environment(tmp_path, **environment or {}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_seconds,
         check=False,
     )
 
@@ -93,10 +95,22 @@ async def worth(tree: ast.Module | ast.Expression, names: dict[str, object]) -> 
 
 def test_an_example_is_tested_as_its_user_would(tmp_path: Path) -> None:
     """The chat with a stop button has tests of its own, with the package's fixtures."""
-    ended = run(tmp_path, "-m", "pytest", "-q", "examples/stop_button", cwd=REPOSITORY)
+    tests = "examples/stop_button/test_app.py"
+    ended = run(tmp_path, "-m", "pytest", "-q", tests, cwd=REPOSITORY)
 
     assert 0 == ended.returncode, ended.stdout
     assert "3 passed" in ended.stdout
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.skipif(not chromium.found(), reason="no Chromium is installed here")
+def test_an_example_is_used_in_a_browser(tmp_path: Path) -> None:
+    """Its stop button, pressed in a real browser, leaves one record, of who pressed it."""
+    tests = "examples/stop_button/test_browser.py"
+    ended = run(tmp_path, "-m", "pytest", "-q", tests, cwd=REPOSITORY, timeout_seconds=180)
+
+    assert 0 == ended.returncode, ended.stdout
+    assert "1 passed" in ended.stdout
 
 
 def run_chat(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,13 +1,10 @@
 """How the chat holds its users, tested with the fixtures that the package brings along."""
 
-import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
 from examples.stop_button.app import STORY, app, llm
@@ -29,18 +26,6 @@ def quickly() -> Iterator[None]:
     llm.sleep, usual = None, llm.sleep
     yield
     llm.sleep = usual
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    """Serve the app by a real uvicorn: only that notices who leaves."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        serving.start()
-        yield "http://{}:{}".format(*listener.getsockname())
-        server.should_exit = True
-        serving.join()
 
 
 def test_the_page_has_a_stop_button() -> None:
