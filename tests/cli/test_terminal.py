@@ -17,7 +17,7 @@ import pytest
 
 from tests.cli.parts import root_with
 from tests.delivery.parts import Clock, line
-from tests.process.program import clean_environment
+from tests.process.program import clean_environment, output_of
 from trubrics_trace.cli import main
 from trubrics_trace.cli._terminal import counting
 
@@ -45,6 +45,21 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     codes = said.partition("\nexit codes:\n")[2].splitlines()
     assert {"0", "2"} <= {line.split()[0] for line in codes}
     assert "--json" in said
+
+
+@pytest.mark.parametrize("command", ["tail --json", "export", "status"])
+def test_who_only_looks(command: str, tmp_path: Path) -> None:
+    """Who looks at a spool loads nothing that sends, nor writes: the first line is soon."""
+    program = f"""
+    import sys
+    from trubrics_trace.cli import main
+    main({command.split()!r})
+    print([name for name in sys.modules if name in (
+        "trubrics_trace.delivery._sender", "trubrics_trace.delivery._delivery",
+        "trubrics_trace._runtime", "structlog", "requests", "langchain_core",
+    )])
+    """
+    assert "[]" == output_of(program, tmp_path).splitlines()[-1]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,12 +9,24 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 from ..errors import TrubricsTraceError
-from . import _adopt, _doctor, _erase, _export, _flush, _rejected, _report, _status, _tail
 from ._terminal import let_all_be_written, look_away, painted
 
-_COMMANDS = (_status, _tail, _export, _report, _flush, _rejected, _adopt, _erase, _doctor)
+# Each has a file of that name, which is loaded where it is asked for: who only looks does
+# not wait for what sends.
+_COMMANDS = (
+    "status",
+    "tail",
+    "export",
+    "report",
+    "flush",
+    "rejected",
+    "adopt",
+    "erase",
+    "doctor",
+)
 _INTERRUPTED = 130  # as shells say it: 128, and the number of SIGINT
 
 _EPILOG = """\
@@ -44,7 +56,9 @@ alone; NO_COLOR=1 takes them from there, too.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     let_all_be_written()
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    asked = [word for word in words[:1] if word in _COMMANDS]
+    options = _parser(asked or _COMMANDS).parse_args(words)
     try:
         code: int = options.run(options)
         sys.stdout.flush()
@@ -60,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     from .. import __version__
 
     parser = argparse.ArgumentParser(
@@ -71,9 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in _COMMANDS:
+    for name in names:
+        command = import_module(f"{__name__}._{name}")
         one = commands.add_parser(
-            command.NAME,
+            name,
             help=command.SUMMARY,
             description=command.__doc__,
             epilog=_told(command.EXIT_CODES),

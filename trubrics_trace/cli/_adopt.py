@@ -27,7 +27,6 @@ from ..errors import SpoolError
 from ._status import spool_root_of
 from ._terminal import say, say_json
 
-NAME = "adopt"
 SUMMARY = "take over what dead processes left"
 EXIT_CODES = {0: "done", 1: "something could not be moved"}
 

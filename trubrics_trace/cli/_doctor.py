@@ -40,7 +40,6 @@ from ._host import (
 )
 from ._terminal import painted, say, say_json
 
-NAME = "doctor"
 SUMMARY = "look for what goes wrong in practice"
 EXIT_CODES = {0: "nothing is amiss", 1: "something is"}
 

@@ -23,7 +23,6 @@ from ..delivery._erased import Erasure, erase
 from ._status import spool_root_of
 from ._terminal import say, say_json
 
-NAME = "erase"
 SUMMARY = "forget a user, as far as the spool goes"
 EXIT_CODES = {0: "erased, be it nothing"}
 

@@ -35,7 +35,6 @@ from ._status import spool_root_of
 from ._terminal import counting
 from ._wanted import Wanted, add_wishes
 
-NAME = "export"
 SUMMARY = "take records away, as JSON or CSV"
 EXIT_CODES = {0: "exported, be it nothing"}
 

@@ -31,7 +31,6 @@ from ..errors import SpoolError
 from ._status import spool_root_of
 from ._terminal import say, say_json
 
-NAME = "flush"
 SUMMARY = "send what waits in the spool"
 EXIT_CODES = {0: "nothing is left", 1: "something is"}
 

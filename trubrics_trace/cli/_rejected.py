@@ -25,7 +25,6 @@ from ..delivery._shares import Shares
 from ._status import spool_root_of, table
 from ._terminal import painted, say, say_json
 
-NAME = "rejected"
 SUMMARY = "show, resend or drop what was set aside"
 EXIT_CODES = {0: "done"}
 

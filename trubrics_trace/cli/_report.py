@@ -30,7 +30,6 @@ from ._status import spool_root_of, table
 from ._terminal import counting, painted, say, say_json
 from ._wanted import Wanted, add_wishes
 
-NAME = "report"
 SUMMARY = "show what the prompts come to, also as a page"
 EXIT_CODES = {0: "reported, be it on nothing"}
 

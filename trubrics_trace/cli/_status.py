@@ -22,7 +22,6 @@ from ..delivery._census import Census, take_census
 from ..delivery._directory import existing_root
 from ._terminal import painted, say, say_json
 
-NAME = "status"
 SUMMARY = "show what waits in the spool"
 EXIT_CODES = {0: "shown"}
 

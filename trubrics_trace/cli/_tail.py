@@ -24,7 +24,6 @@ from ._status import spool_root_of
 from ._terminal import Colour, painted, say
 from ._wanted import Wanted, add_wishes
 
-NAME = "tail"
 SUMMARY = "show the latest records, and follow"
 EXIT_CODES = {0: "shown, be it nothing", 130: "stopped with Ctrl-C, as --follow is"}
 
