@@ -17,7 +17,7 @@ import heapq
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,8 @@ class Reader:
             with contextlib.suppress(FileNotFoundError):  # delivered, and gone meanwhile
                 if path.stat().st_mtime >= since:
                     with _files.opened(path, os.O_RDONLY) as file:
-                        for _, line in lines_of(file, 0, end):
-                            yield from self._kept(path, line)
+                        lines = (line for _, line in lines_of(file, 0, end))
+                        yield from self._kept(path.parent, lines)
 
     def latest(self, count: int, wish: Wish) -> list[Kept]:
         """Return so many of the snapshot that ended last, in that order."""
@@ -124,20 +124,20 @@ class Reader:
                 ):
                     for at, line in lines_of(file, _whole_end(file, start), size):
                         self._ends[path] = at + len(line)
-                        yield from self._kept(path, line)
+                        yield from self._kept(path.parent, (line,))
 
     def _back(self, path: Path) -> Iterator[Kept]:
         with _files.opened(path, os.O_RDONLY) as file:
-            for line in lines_back(file, self._ends[path]):
-                yield from self._kept(path, line)
+            yield from self._kept(path.parent, lines_back(file, self._ends[path]))
 
-    def _kept(self, path: Path, line: bytes) -> Iterator[Kept]:
-        if all(needle in line for needle in self._needles):
-            erased = self._erased.get(path.parent) or Erased()
-            for kept in _kept_in(path.parent.name, line):
-                began = kept.values.get("started_at")
-                if not erased.has(kept.values.get("user_id"), began):
-                    yield kept
+    def _kept(self, place: Path, lines: Iterable[bytes]) -> Iterator[Kept]:
+        erased, label = self._erased.get(place) or Erased(), place.name
+        for line in lines:
+            if all(needle in line for needle in self._needles):
+                for kept in _kept_in(label, line):
+                    began = kept.values.get("started_at")
+                    if not erased.has(kept.values.get("user_id"), began):
+                        yield kept
 
     def _sizes(self) -> Iterator[tuple[Path, int]]:
         for place in destinations_in(self._root):
