@@ -51,6 +51,15 @@ def test_its_links_lead_somewhere() -> None:
     assert [] == [link for link in links if not (README.parent / link).exists()]
 
 
+def test_its_picture_is_small() -> None:
+    """The report's screenshot is there, as a picture of less than 150 kB."""
+    (picture,) = re.findall(r"!\[[^]]+\]\((.+?\.png)\)", README.read_text())
+    content = (README.parent / picture).read_bytes()
+
+    assert content.startswith(b"\x89PNG")
+    assert len(content) < 150_000
+
+
 def test_its_comparison_names_tests() -> None:
     """Each cell of ours in the table of rivals links a test that is there."""
     table = (
