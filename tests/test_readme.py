@@ -33,6 +33,22 @@ def test_its_programs_run(source: str, tmp_path: Path) -> None:
     assert 0 == ended.returncode, ended.stderr
 
 
+def test_its_app_records_what_is_asked(tmp_path: Path) -> None:
+    """Asked as the terminal below it asks, the app tells the line that is shown."""
+    (shown,) = [
+        text for language, text in BLOCKS if language == "console" and "curl" in text
+    ]
+    ((header, path),) = re.findall(r"-H '(.+?)' '127.0.0.1:8000(.+)'", shown)
+    asking = f"""
+from fastapi.testclient import TestClient
+TestClient(app).post({path!r}, headers=[{tuple(header.split(": "))!r}])
+"""
+    told = run_program(PROGRAMS[1] + asking, tmp_path, TRUBRICS_TRACE_CONSOLE="true").stderr
+
+    words = shown.splitlines()[-1].split()[1:-2]  # between the clock and the seconds
+    assert " ".join(words) in " ".join(told.split())
+
+
 def test_its_first_program_prints_its_record(tmp_path: Path) -> None:
     """The record that is shown is the one that is printed, key by key, in that order."""
     printed = json.loads(run_program(PROGRAMS[0], tmp_path).stdout)
