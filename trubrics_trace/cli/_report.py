@@ -73,7 +73,9 @@ def run(options: argparse.Namespace) -> int:
         page_at = str(options.html) if options.html else None
         say_json({"spool_dir": str(root), "html": page_at, **figures.to_dict()})
     elif options.html:
-        say(f"{figures.all.prompts:,} prompts are told in {options.html}")
+        count = figures.all.prompts
+        told = "1 prompt is" if count == 1 else f"{count:,} prompts are"
+        say(f"{told} told in {options.html}")
     else:
         say("\n".join(_summary(figures)))
     return 0
