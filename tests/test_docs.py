@@ -63,6 +63,8 @@ def test_blocks_of_the_docs_run(block: str, tmp_path: Path) -> None:
 GUIDES = {path.stem: path.read_text() for path in (DOCS / "how-to").glob("*.md")}
 INDEX = GUIDES.pop("README")
 
+SECTION = re.MULTILINE | re.DOTALL
+
 # What a guide may need, and a Python here may have to do without.
 FRAMEWORKS = frozenset(
     (
@@ -235,6 +237,15 @@ def test_guides_have_the_same_parts(page: str) -> None:
 
     assert {"The program", "Verify", "Troubleshooting"} <= set(headings)
     assert f"]({page}.md)" in INDEX
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_guides_verify_by_what_is_seen(page: str) -> None:
+    """What verifies a guide ends in something to compare with, which the tests compare."""
+    (verify,) = re.findall(r"^## Verify\n(.*?)(?=^## |\Z)", GUIDES[page], SECTION)
+    sessions = list(sessions_of(verify))
+
+    assert any(step.shown for session in sessions for step in session.steps)
 
 
 def test_guides_quote_what_is_said() -> None:
