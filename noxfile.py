@@ -4,6 +4,7 @@
     nox -s versions           what a version could break, one session a Python and a core
     nox -s tests-3.12 -- -k scope
     nox -s ceilings         what a recorded call executes is its ceiling from now on
+    nox -s wheel              what is in the wheel, where no source is near
 
 A Python that is not there is skipped aloud, save where CI says otherwise.
 """
@@ -11,6 +12,8 @@ A Python that is not there is skipped aloud, save where CI says otherwise.
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import nox
 
@@ -53,6 +56,16 @@ WHAT_A_VERSION_COULD_BREAK = (
     "tests/test_time.py",
 )
 
+# What needs neither a framework nor a file of this repository.
+WHAT_A_WHEEL_COULD_LACK = (
+    "tests/cli",
+    "tests/scope",
+    "tests/process/test_hook.py",
+    "tests/process/test_local.py",
+    "tests/test_public_api.py",
+    "tests/testing/test_plugin.py",
+)
+
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["tests"]
 
@@ -86,6 +99,30 @@ def ceilings(session: nox.Session) -> None:
     """Write what a recorded call executes on a Python into the table of `make gate`."""
     session.install("--quiet", "--constraint=constraints.txt", "--editable=.")
     session.run("python", "-m", "benchmarks.gate", "--write")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Run what a wheel could lack: with its tests alone beside it, and nothing else."""
+    place = Path(session.create_tmp()).absolute()
+    shutil.rmtree(place)
+    shutil.copytree("tests", place / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy("pyproject.toml", place)
+    session.install("--quiet", "build")
+    session.run("python", "-m", "build", "--outdir", str(place / "dist"), silent=True)
+    (built,) = (place / "dist").glob("*.whl")
+    session.install(
+        "--quiet",
+        f"--constraint={Path('constraints.txt').absolute()}",
+        "fastapi",
+        "hypothesis",
+        "pytest",
+        "pytest-randomly",
+        "pytest-timeout",
+        str(built),
+    )
+    session.chdir(place)
+    session.run("python", "-m", "pytest", "-q", *WHAT_A_WHEEL_COULD_LACK, *session.posargs)
 
 
 def run_tests(session: nox.Session, core: str, paths: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,13 @@ def test_all_is_sorted_and_complete() -> None:
 def test_every_name_is_there_and_told(name: str) -> None:
     """Each public name can be taken from the package, and has a docstring."""
     assert inspect.getdoc(getattr(trubrics_trace, name))
+
+
+def test_the_version_is_said_once() -> None:
+    """The package tells the version that it is built as."""
+    built = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+
+    assert f'\nversion = "{trubrics_trace.__version__}"\n' in built
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
