@@ -45,11 +45,12 @@ test: $(VENV)/test  ## every test; no model, and no network beyond loopback
 gate: $(VENV)/test  ## whether a recorded call executes more than it did
 	$(PYTHON) -m benchmarks.gate
 
-lint: $(VENV)/test $(VENV)/lint  ## ruff, mypy in its strict mode, pyright, and spelling
+lint: $(VENV)/test $(VENV)/lint  ## ruff, mypy strict, pyright, docstrings and spelling
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m codespell_lib
+	$(PYTHON) -m interrogate --quiet trubrics_trace
 	@if node --version >/dev/null 2>&1; \
 	then export PATH="$(abspath $(VENV))/bin:$$PATH" && pyright \
 	&& pyright --verifytypes trubrics_trace --ignoreexternal; \

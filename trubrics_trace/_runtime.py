@@ -186,6 +186,7 @@ async def aflush(timeout: float = 5.0) -> FlushReport:
     over.set_running_or_notify_cancel()  # who waits may be cancelled, the wait is not
 
     def wait() -> None:
+        """Wait outside of the loop, and tell it."""
         try:
             over.set_result(_flush_until(deadline))
         except TelemetryError as error:  # strict mode: raised where it is waited for

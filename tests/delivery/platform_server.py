@@ -188,14 +188,17 @@ class _Request(BaseHTTPRequestHandler):
     server: _HttpServer
 
     def setup(self) -> None:
+        """Count a connection that is opened."""
         super().setup()
         self.server.platform.count_connection(1)
 
     def finish(self) -> None:
+        """Count a connection that is closed."""
         self.server.platform.count_connection(-1)
         super().finish()
 
     def do_POST(self) -> None:
+        """Answer as the platform would, having noted the token."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         status, content, headers = self.server.platform.answer(
@@ -209,6 +212,7 @@ class _Request(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def do_GET(self) -> None:
+        """Answer as to any other request."""
         self.do_POST()
 
     def log_message(self, *_: object) -> None:

@@ -82,4 +82,5 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+        """Log a request where nobody sees it unless asked."""
         logging.getLogger(__name__).debug(format, *args)

@@ -28,6 +28,7 @@ llm = FakeListChatModel(responses=["42"])
 
 
 async def read_body(receive: Receive) -> bytes:
+    """Return a request's whole body, in however many parts it comes."""
     body: bytes = b""
     while True:
         message = await receive()
@@ -37,6 +38,7 @@ async def read_body(receive: Receive) -> bytes:
 
 
 async def answer(send: Send, *parts: bytes) -> None:
+    """Send an answer in these parts."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     for part in parts:
         await send({"type": "http.response.body", "body": part, "more_body": True})
@@ -68,6 +70,7 @@ def by_hand(app: Any, connection: Message, *messages: Message) -> list[Message]:
 
 
 def http_connection(**headers: str) -> Message:
+    """Return the scope of an HTTP request with these headers."""
     pairs = [
         (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
     ]

@@ -33,17 +33,20 @@ def leave_logging_alone(**_: Any) -> None:
 
 @app.task
 def answer(prompt: str) -> str:
+    """Ask the model in a task."""
     return str(llm.invoke(prompt).content)
 
 
 @app.task
 def answer_together(prompt: str) -> str:
+    """Ask once another task is running, too."""
     both.wait(5)
     return str(llm.invoke(prompt).content)
 
 
 @app.task(bind=True)
 def answer_again(self: Any, prompt: str) -> str:
+    """Ask, have the task retried, and ask again."""
     text = str(llm.invoke(prompt).content)
     if not self.request.retries:
         raise self.retry(countdown=0)
@@ -52,6 +55,7 @@ def answer_again(self: Any, prompt: str) -> str:
 
 @app.task
 def tell_scope() -> dict[str, Any]:
+    """Return what a task sees of its scope."""
     scope = current_scope()
     assert scope is not None
     return {
@@ -65,6 +69,7 @@ def tell_scope() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Any]:
+    """Run a worker with two threads."""
     with start_worker(
         app, pool="threads", concurrency=2, perform_ping_check=False
     ) as started:
@@ -72,6 +77,7 @@ def worker() -> Iterator[Any]:
 
 
 def got(result: Any) -> Any:
+    """Return what a task returned, waiting for it."""
     return result.get(timeout=10, interval=0.001)
 
 

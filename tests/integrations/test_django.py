@@ -37,6 +37,7 @@ both = threading.Barrier(2)
 
 @async_unsafe("a database cannot be read in the event loop")
 def user_in_database(request: HttpRequest) -> str | None:
+    """Return who asks, as a database would: never in the event loop."""
     user: str | None = request.headers.get("x-user-id")
     return user
 
@@ -50,19 +51,24 @@ SITE: dict[str, Any] = {
 
 
 def answer(request: HttpRequest) -> HttpResponse:
+    """Answer at once, in the call."""
     return HttpResponse(str(llm.invoke(request.body.decode()).content))
 
 
 async def answer_soon(request: HttpRequest) -> HttpResponse:
+    """Answer from the event loop."""
     return HttpResponse(str((await llm.ainvoke(request.body.decode())).content))
 
 
 def stream(request: HttpRequest) -> StreamingHttpResponse:
+    """Answer as a stream that outlives the view."""
     prompt = request.body.decode()
     return StreamingHttpResponse(str(chunk.content) for chunk in llm.stream(prompt))
 
 
 async def stream_soon(request: HttpRequest) -> StreamingHttpResponse:
+    """Answer as a stream that the event loop steps."""
+
     async def parts() -> AsyncIterator[str]:
         async for chunk in llm.astream(request.body.decode()):
             yield str(chunk.content)
@@ -71,6 +77,8 @@ async def stream_soon(request: HttpRequest) -> StreamingHttpResponse:
 
 
 def stream_together(request: HttpRequest) -> StreamingHttpResponse:
+    """Answer as a stream that begins once another has."""
+
     def parts() -> Iterator[str]:
         both.wait(5)
         for chunk in llm.stream(request.body.decode()):

@@ -27,6 +27,7 @@ by_header = trubrics_dependency(
 
 
 def current_user(request: Request) -> str:
+    """Identify the user in a dependency."""
     user = request.headers["x-user-id"]
     identify(user)
     return user
@@ -82,6 +83,7 @@ def chat_app(  # noqa: C901 - a table of endpoints
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for a fact; fail where it has not come true in time."""
     deadline = time.monotonic() + 5
     while not is_so():
         assert time.monotonic() < deadline, "waited for 5 s"

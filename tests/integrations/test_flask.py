@@ -20,10 +20,12 @@ llm = FakeListChatModel(responses=["42"])
 
 
 def user_in_header() -> str | None:
+    """Return whom the request says that it is from."""
     return request.headers.get("x-user-id")
 
 
 def chat_app() -> Flask:
+    """Return an app with a route for each way to answer."""
     app = Flask(__name__)
     Trubrics(app, user_id=user_in_header, tags="web")
 

@@ -24,17 +24,20 @@ llm = FakeListChatModel(responses=["42"])
 
 
 def traced(app: WSGIApplication) -> TrubricsWSGIMiddleware:
+    """Return an app behind our middleware."""
     return TrubricsWSGIMiddleware(
         app, user_id=lambda environ: environ.get("HTTP_X_USER_ID"), tags="web"
     )
 
 
 def prompt_of(environ: WSGIEnvironment) -> str:
+    """Return what a request asks."""
     body: bytes = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"] or 0))
     return body.decode()
 
 
 def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer at once, in a list."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(llm.invoke(prompt_of(environ)).content).encode()]
 
@@ -47,6 +50,7 @@ def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[
 
 
 def by_hand(app: WSGIApplication) -> Iterable[bytes]:
+    """Call an app as a server would that has a file wrapper."""
     environ: dict[str, Any] = {"HTTP_X_USER_ID": "alice"}
     setup_testing_defaults(environ)
     environ["wsgi.file_wrapper"] = FileWrapper

@@ -22,16 +22,19 @@ install(app)
 
 @app.task
 def answer(prompt: str) -> str:
+    """Ask at once, in the task."""
     return str(llm.invoke(prompt).content)
 
 
 @app.task
 def answer_soon(prompt: str) -> str:
+    """Ask in an event loop of the task's own."""
     return str(asyncio.run(llm.ainvoke(prompt)).content)
 
 
 @app.task
 def stream(prompt: str) -> str:
+    """Ask for a stream, and consume it in the task."""
     return "".join(str(chunk.content) for chunk in llm.stream(prompt))
 
 

@@ -24,6 +24,7 @@ llm = FakeListChatModel(responses=["42"], sleep=0.001)
 
 
 def user_in_header(request: HttpRequest) -> str | None:
+    """Return whom the request says that it is from."""
     user: str | None = request.headers.get("x-user-id")
     return user
 
@@ -35,21 +36,26 @@ def introduce(request: HttpRequest) -> None:
 
 
 def answer(request: HttpRequest, prompt: str) -> HttpResponse:
+    """Answer at once, in the call."""
     introduce(request)
     return HttpResponse(str(llm.invoke(prompt).content))
 
 
 async def answer_soon(request: HttpRequest, prompt: str) -> HttpResponse:
+    """Answer from the event loop."""
     introduce(request)
     return HttpResponse(str((await llm.ainvoke(prompt)).content))
 
 
 def stream(request: HttpRequest, prompt: str) -> StreamingHttpResponse:
+    """Answer as a stream that outlives the view."""
     introduce(request)
     return StreamingHttpResponse(str(chunk.content) for chunk in llm.stream(prompt))
 
 
 async def stream_soon(request: HttpRequest, prompt: str) -> StreamingHttpResponse:
+    """Answer as a stream that the event loop steps."""
+
     async def parts() -> AsyncIterator[str]:
         introduce(request)
         async for chunk in llm.astream(prompt):
@@ -90,6 +96,7 @@ def is_behind_door(path: str) -> bool:
 
 
 def wsgi(environ: Any, start_response: Any) -> Any:
+    """Let the app behind the door answer, or the bare one, by the path."""
     handler = wsgi_door if is_behind_door(environ["PATH_INFO"]) else wsgi_bare
     return handler(environ, start_response)
 

@@ -18,6 +18,7 @@ llm = FakeListChatModel(responses=["42"], sleep=0.001)
 
 
 def user_in_header() -> str | None:
+    """Return whom the request says that it is from."""
     return request.headers.get("x-user-id")
 
 
@@ -28,25 +29,31 @@ def introduce() -> None:
 
 
 def answer(prompt: str) -> str:
+    """Answer at once, in the call."""
     introduce()
     return str(llm.invoke(prompt).content)
 
 
 async def answer_soon(prompt: str) -> str:
+    """Answer from the event loop."""
     introduce()
     return str((await llm.ainvoke(prompt)).content)
 
 
 def stream(prompt: str) -> Response:
+    """Answer as a stream that outlives the view."""
     introduce()
     return Response(str(chunk.content) for chunk in llm.stream(prompt))
 
 
 async def stream_soon(prompt: str) -> Response:
+    """Answer as a stream that the event loop steps."""
     return stream(prompt)
 
 
 def stream_in_request(prompt: str) -> Response:
+    """Answer as a stream that keeps the request while it lasts."""
+
     def parts() -> Iterator[str]:
         introduce()
         for chunk in llm.stream(str((request.view_args or {})["prompt"])):
@@ -56,18 +63,21 @@ def stream_in_request(prompt: str) -> Response:
 
 
 def stream_with_headers(prompt: str) -> tuple[Iterator[str], dict[str, str]]:
+    """Answer as a stream that comes with headers, in a tuple."""
     introduce()
     parts = (str(chunk.content) for chunk in llm.stream(prompt))
     return parts, {"Content-Type": "text/plain"}
 
 
 def generate(prompt: str) -> Iterator[str]:
+    """Answer as a bare generator."""
     for chunk in llm.stream(prompt):
         yield str(chunk.content)
 
 
 @stream_with_context
 def generate_in_request(prompt: str) -> Iterator[str]:
+    """Answer as a bare generator that keeps the request."""
     introduce()
     yield from generate(prompt)
 

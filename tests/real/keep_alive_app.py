@@ -37,6 +37,7 @@ control: ContextVar[str | None] = ContextVar("control", default=None)
 
 
 def user_of(request: Request) -> str | None:
+    """Return whom the request says that it is from."""
     return request.headers.get("x-user-id")
 
 

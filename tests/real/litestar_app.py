@@ -18,6 +18,7 @@ llm = FakeListChatModel(responses=["42"], sleep=0.001)
 
 
 def user_in_header(request: Request[Any, Any, Any]) -> str | None:
+    """Return whom the request says that it is from."""
     return request.headers.get("x-user-id")
 
 
@@ -28,21 +29,26 @@ def introduce(request: Request[Any, Any, Any]) -> None:
 
 
 def answer(request: Request[Any, Any, Any], prompt: str) -> str:
+    """Answer at once, in the call."""
     introduce(request)
     return str(llm.invoke(prompt).content)
 
 
 async def answer_soon(request: Request[Any, Any, Any], prompt: str) -> str:
+    """Answer from the event loop."""
     introduce(request)
     return str((await llm.ainvoke(prompt)).content)
 
 
 def stream(request: Request[Any, Any, Any], prompt: str) -> Stream:
+    """Answer as a stream that outlives the view."""
     introduce(request)
     return Stream(str(chunk.content) for chunk in llm.stream(prompt))
 
 
 async def stream_soon(request: Request[Any, Any, Any], prompt: str) -> Stream:
+    """Answer as a stream that the event loop steps."""
+
     async def parts() -> AsyncIterator[str]:
         introduce(request)
         async for chunk in llm.astream(prompt):

@@ -57,6 +57,7 @@ class _Request(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
+        """Answer as OpenAI does; one model is broken, and leaks a key in its error."""
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if asked["model"] == "broken":
             self._send({"error": {"message": "no sk-test-12345678 here"}}, status=500)

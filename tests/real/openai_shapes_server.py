@@ -249,6 +249,7 @@ class _Request(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
+        """Give the next answer that was planned, whole or as a stream."""
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         answer = self.server.shapes.next_answer(asked)
         if not self.path.endswith(answer.path):

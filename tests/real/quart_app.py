@@ -16,6 +16,7 @@ llm = FakeListChatModel(responses=["42"], sleep=0.001)
 
 
 def user_in_header() -> str | None:
+    """Return whom the request says that it is from."""
     return request.headers.get("x-user-id")
 
 
@@ -26,21 +27,26 @@ def introduce() -> None:
 
 
 def answer(prompt: str) -> str:
+    """Answer at once, in the call."""
     introduce()
     return str(llm.invoke(prompt).content)
 
 
 async def answer_soon(prompt: str) -> str:
+    """Answer from the event loop."""
     introduce()
     return str((await llm.ainvoke(prompt)).content)
 
 
 def stream(prompt: str) -> Response:
+    """Answer as a stream that outlives the view."""
     introduce()
     return Response(str(chunk.content) for chunk in llm.stream(prompt))
 
 
 async def stream_soon(prompt: str) -> Response:
+    """Answer as a stream that the event loop steps."""
+
     @stream_with_context
     async def parts() -> AsyncIterator[str]:
         introduce()
@@ -51,11 +57,13 @@ async def stream_soon(prompt: str) -> Response:
 
 
 async def generate(prompt: str) -> AsyncIterator[str]:
+    """Answer as a bare generator."""
     introduce()
     return (str(chunk.content) async for chunk in llm.astream(prompt))
 
 
 async def stream_with_headers(prompt: str) -> tuple[AsyncIterator[str], dict[str, str]]:
+    """Answer as a stream that comes with headers, in a tuple."""
     return await generate(prompt), {"Content-Type": "text/plain"}
 
 

@@ -102,6 +102,7 @@ by_header = header("x-user-id")
 
 
 def user_of(request: Request) -> str:
+    """Return whom the request says that it is from."""
     return request.headers["x-user-id"]
 
 
@@ -134,6 +135,7 @@ def read_all(
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for a fact; fail where it has not come true in time."""
     until = time.monotonic() + 30
     while not is_so():
         assert time.monotonic() < until, "waited 30 s"

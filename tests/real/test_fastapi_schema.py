@@ -43,18 +43,22 @@ DECORATORS: dict[str, Decorate] = {
 
 
 def current_user(x_user_id: Annotated[str | None, Header()] = None) -> str:
+    """Depend on a header."""
     return x_user_id or "nobody"
 
 
 async def tenant(host: Annotated[str, Header()]) -> AsyncIterator[str]:
+    """Depend on a header, and end after the answer."""
     yield host
 
 
 def session(key: Annotated[str, Cookie(max_length=8)] = "none") -> Iterator[str]:
+    """Depend on a cookie of bounded length."""
     yield key
 
 
 async def may(scopes: SecurityScopes, token: Annotated[str, Depends(oauth2)]) -> str:
+    """Depend on a token, and on the scopes that it is asked for."""
     return f"{token}: {scopes.scope_str}"
 
 
@@ -79,38 +83,46 @@ def path_and_query(
 
 
 async def query_model(filters: Annotated[Filters, Query()]) -> list[Order]:
+    """Take a model from the query."""
     return [Order(name=name) for name in filters.names]
 
 
 async def body(order: Order, note: Annotated[str, Body(min_length=2)] = "??") -> Order:
+    """Take a model and a text from one body."""
     return Order(name=f"{order.name} {note}")
 
 
 def optional_body(order: Order | None = None) -> Order | None:
+    """Take a body that may be missing."""
     return order
 
 
 async def dependencies(
     user: User, page: Annotated[Page, Depends()], key: Annotated[str, Depends(session)]
 ) -> str:
+    """Take what functions, classes and generators yield."""
     return f"{user} {page.limit} {key}"
 
 
 def old_dependencies(user: str = Depends(current_user), *, limit: int = Query(5)) -> str:
+    """Take dependencies by their defaults, as was usual."""
     return f"{user} {limit}"
 
 
 async def secured(token: Annotated[str, Security(may, scopes=["orders"])]) -> str:
+    """Take a token that must have a scope."""
     return token
 
 
 def whole_request(request: Request, response: Response, tasks: BackgroundTasks) -> str:
+    """Take what FastAPI knows by its type."""
     response.headers["x-seen"] = request.method
     tasks.add_task(response.headers.get, "x-seen")
     return request.url.path
 
 
 async def streamed() -> StreamingResponse:
+    """Answer as a stream."""
     return StreamingResponse(iter(["4", "2"]))
 
 
@@ -119,16 +131,19 @@ def no_content(order_id: int) -> None:
 
 
 async def yielding(names: Annotated[list[str], Query()]) -> AsyncIterator[Order]:
+    """Answer as a stream of models, from the event loop."""
     for name in names:
         yield Order(name=name)
 
 
 def yielding_too(names: Annotated[list[str], Query()]) -> Iterator[Order]:
+    """Answer as a stream of models."""
     for name in names:
         yield Order(name=name)
 
 
 def without_annotations(order_id, *, full=False):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201 - as some are
+    """Take whatever comes."""
     return [order_id, full]
 
 
@@ -155,6 +170,7 @@ class Shop:
 
 
 async def either(order_id: int, kind: str) -> Order | Filters:
+    """Answer with the one model or the other."""
     return Order(name=kind) if order_id else Filters(names=[kind])
 
 
@@ -173,6 +189,7 @@ class Filters(BaseModel):
 
 
 async def talk(socket: WebSocket, user: User, page: Annotated[Page, Depends()]) -> None:
+    """Take a socket, and dependencies beside it."""
     await socket.accept()
 
 
@@ -224,6 +241,7 @@ def app_of(decorate: Decorate, endpoint: Any, route: str, options: Any) -> FastA
 
 
 def as_it_is(endpoint: Any) -> Any:
+    """Return an endpoint undecorated."""
     return endpoint
 
 
@@ -243,6 +261,7 @@ def test_schema(decorate: Decorate, endpoint: tuple[Any, str, Any, Any]) -> None
 
 
 def named(app: FastAPI) -> list[Any]:
+    """Return the routes that are endpoints."""
     return [route for route in app.routes if hasattr(route, "name")]
 
 
@@ -275,19 +294,23 @@ def test_answers(endpoint: tuple[Any, str, Any, Any]) -> None:
 
 
 def note_thread(request: Request) -> None:
+    """Note in which thread an endpoint runs."""
     request.app.state.threads.append(threading.get_ident())
 
 
 async def soon(request: Request) -> None:
+    """Run as a coroutine function."""
     note_thread(request)
 
 
 async def soon_yielding(request: Request) -> AsyncIterator[str]:
+    """Run as an asynchronous generator."""
     note_thread(request)
     yield "42"
 
 
 def now_yielding(request: Request) -> Iterator[str]:
+    """Run as a generator."""
     note_thread(request)
     yield "42"
 
@@ -310,6 +333,7 @@ class Now:
 
 @functools.wraps(soon)
 def wrapped(*args: Any, **kwargs: Any) -> Any:
+    """Look like a coroutine function, and return what one does."""
     return soon(*args, **kwargs)
 
 

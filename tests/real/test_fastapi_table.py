@@ -56,10 +56,12 @@ def let_both_ask(client: httpx.Client, path: str) -> None:
 
 
 def post(client: httpx.Client, path: str, user: str) -> None:
+    """Ask as a user, and be answered."""
     assert 200 == client.post(path, headers={"x-user-id": user}).status_code
 
 
 def talk(client: httpx.Client, path: str, user: str) -> None:
+    """Ask through a socket as a user, several times."""
     url = str(client.base_url.join(path).copy_with(scheme="ws"))
     with connect(url, additional_headers={"x-user-id": user}, proxy=None) as socket:
         for _ in range(CALLS):
@@ -68,6 +70,7 @@ def talk(client: httpx.Client, path: str, user: str) -> None:
 
 
 def users_and_prompts(records: list[PromptRecord]) -> list[tuple[str, str]]:
+    """Return who is told to have asked what, sorted."""
     return sorted((str(record.user_id), record.prompt) for record in records)
 
 
@@ -78,6 +81,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def named(cell: Cell) -> str:
+    """Return how a cell of the table is called."""
     return f"{cell.door.name}-{cell.work.path[1:]}"
 
 

@@ -150,4 +150,5 @@ class _SpoolingQueue(list[Any]):
         self._keep = keep
 
     def append(self, event: dict[str, Any]) -> None:
+        """Keep an event on disk; the list itself stays empty."""
         self._keep(event)

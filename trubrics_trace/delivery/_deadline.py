@@ -55,11 +55,13 @@ class _Unlocked(queue.LifoQueue[Any]):
     """
 
     def get(self, *_: object, **__: object) -> Any:
+        """Take a connection out, at once or not at all."""
         if not self.queue:
             raise queue.Empty
         return self.queue.pop()
 
     def put(self, item: Any, *_: object, **__: object) -> None:
+        """Put a connection back, at once or not at all."""
         if len(self.queue) >= self.maxsize:
             raise queue.Full
         self.queue.append(item)
@@ -119,13 +121,16 @@ class _Reader(io.RawIOBase):
         self._deadline = deadline
 
     def readable(self) -> bool:
+        """Tell `io` that it can be read; what can be written to it is not asked."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Read what there is, waiting no longer than the deadline lets."""
         self._sock.settimeout(self._deadline.seconds_left())
         read: int = self._answer.raw.readinto(buffer)
         return read
 
     def close(self) -> None:
+        """Close the answer with its reader: the connection may be used again."""
         self._answer.close()
         super().close()

@@ -72,6 +72,7 @@ def trubrics_dependency(
     async def trubrics_scope_of(
         connection: HTTPConnection,
     ) -> AsyncGenerator[Scope, None]:
+        """Have a scope until the endpoint's answer has left."""
         scope = open_scope(recipe.attributes(args=(connection,)), fresh=True)
         try:
             with closing(scope), Step(scope):

@@ -145,6 +145,7 @@ class _CarryingExecutor(Executor):
         self._executor = executor
 
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+        """Submit work that has the scope of who submits it."""
         return self._executor.submit(carry_scope(fn), *args, **kwargs)
 
     # The positional flag is concurrent.futures' own.
@@ -154,6 +155,7 @@ class _CarryingExecutor(Executor):
         *,
         cancel_futures: bool = False,
     ) -> None:
+        """Shut the executor down that does the work."""
         self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     # asyncio wants a ThreadPoolExecutor for its default.

@@ -151,6 +151,7 @@ class _Request(BaseHTTPRequestHandler):
     server: _HttpServer
 
     def do_POST(self) -> None:
+        """Answer as the ingestion API does, and keep the connection."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status, content, headers = self.server.ingestion.answer(
             self.path, self.headers.get("x-api-key"), body
