@@ -17,11 +17,31 @@ __all__ = ["ConfigurationError", "SpoolError", "TelemetryError", "TrubricsTraceE
 
 
 class TrubricsTraceError(Exception):
-    """Any error of trubrics-trace."""
+    """Any error of trubrics-trace.
+
+    Example:
+        >>> from trubrics_trace import configure
+        >>> from trubrics_trace.errors import TrubricsTraceError
+        >>> try:
+        ...     configure(batch_size=1_000)
+        ... except TrubricsTraceError as error:
+        ...     print(type(error).__name__)
+        ConfigurationError
+    """
 
 
 class ConfigurationError(TrubricsTraceError, ValueError):
-    """A setting or argument that cannot be used, with its value and a remedy."""
+    """A setting or argument that cannot be used, with its value and a remedy.
+
+    Example:
+        >>> from trubrics_trace import configure
+        >>> from trubrics_trace.errors import ConfigurationError
+        >>> try:
+        ...     configure(sample_rate=2)
+        ... except ConfigurationError as error:
+        ...     print(error)
+        sample_rate=2 cannot be used; it must be from 0 to 1
+    """
 
 
 class TelemetryError(TrubricsTraceError):
@@ -33,7 +53,13 @@ class TelemetryError(TrubricsTraceError):
 
 
 class SpoolError(TrubricsTraceError):
-    """A spool that a command was pointed at and cannot use."""
+    """A spool that a command was pointed at and cannot use.
+
+    Example:
+        >>> from trubrics_trace.cli import main
+        >>> main(["status", "--spool-dir", ":memory:"])  # says a SpoolError on stderr
+        2
+    """
 
 
 # What passes through every guard of ours: the user's own wish to stop, and strict mode.

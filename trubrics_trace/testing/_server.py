@@ -30,6 +30,18 @@ class IngestionServer:
         events: Each accepted event, in the wire's own words, in order of arrival.
         record_ids: How often each `record_id` was accepted; twice is a duplicate.
         requests: How many requests came, by status answered.
+
+    Example:
+        >>> from trubrics_trace import configure, shutdown, track_event
+        >>> from trubrics_trace.testing import IngestionServer, serve_ingestion
+        >>> def users_at(server: IngestionServer) -> list[str]:
+        ...     return [event["user_id"] for event in server.events]
+        >>> with serve_ingestion() as server:
+        ...     _ = configure(api_key=server.api_key, host=server.url)
+        ...     track_event("Signed up", user_id="alice")
+        ...     _ = shutdown()
+        ...     users_at(server)
+        ['alice']
     """
 
     def __init__(self, api_key: str) -> None:
