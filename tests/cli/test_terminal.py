@@ -88,6 +88,47 @@ def test_empty_spool(
         assert isinstance(json.loads(said), dict)
 
 
+WRITING = """
+import sys, threading
+from trubrics_trace import stats, track_event
+is_over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), is_over.set()), daemon=True).start()
+track_event("Began", user_id="bob")
+print("begun", flush=True)
+while not is_over.wait(0.0002):
+    track_event("Clicked", user_id="bob")
+print(stats().accepted)
+"""
+
+
+def test_while_an_app_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each command works while an app writes, and of what that wrote nothing is lost."""
+    root = tmp_path / "spool"
+    monkeypatch.setenv("TRUBRICS_API_KEY", "test-key")
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITING],
+        env=clean_environment(root),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as app:
+        assert app.stdin is not None
+        assert app.stdout is not None
+        assert "begun" == app.stdout.readline().strip()
+        for command, arguments in COMMANDS.items():
+            if command != "doctor":  # of it, see `test_empty_spool`
+                assert 0 == main([command, *arguments, "--json"]), command
+        app.stdin.close()
+        accepted = int(app.stdout.read())
+    assert 0 == app.returncode
+    capsys.readouterr()
+    main(["status", "--json"])
+    (local,) = json.loads(capsys.readouterr().out)["destinations"]
+    assert (accepted, accepted) == (local["stored"], local["pending"])
+
+
 def printed_on_a_terminal(*arguments: str, spool_dir: Path, **environment: str) -> str:
     """Return what a command prints where people look at it."""
     ours, theirs = pty.openpty()
