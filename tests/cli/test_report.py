@@ -17,7 +17,7 @@ from tests.delivery.parts import line
 from trubrics_trace import EventRecord
 from trubrics_trace.cli import main
 from trubrics_trace.cli._chart import bars_of, chart_of
-from trubrics_trace.cli._figures import Groups, Seconds, figures_of
+from trubrics_trace.cli._figures import Groups, Seconds, figures_of, told_in
 from trubrics_trace.cli._page import percent_of, seconds_of, short_of
 from trubrics_trace.delivery._reader import Kept
 from trubrics_trace.pipeline._line import line_of
@@ -182,7 +182,7 @@ def test_groups_beyond_their_number() -> None:
     """A name beyond the number of groups is counted with others."""
     groups = Groups(most=1)
     for name in ("a", "b", "a"):
-        groups.add(name, {"status": "complete"})
+        groups.add(name, told_in({"status": "complete"}))
     assert (1, 2, 0, 1) == (
         len(groups),
         groups.prompts_of("a"),

@@ -6,7 +6,7 @@ import dataclasses
 import heapq
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..delivery._reader import Kept
 
@@ -26,8 +26,12 @@ class Seconds:
 
     def add(self, seconds: Any) -> None:
         """Take a time in; what is no number is passed over."""
-        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool):
-            self._counts[float(f"{seconds:.{_DIGITS}g}")] += 1
+        if (rounded := _in_digits(seconds)) is not None:
+            self.count(rounded)
+
+    def count(self, rounded: float) -> None:
+        """Take a time in that has its two digits already."""
+        self._counts[rounded] += 1
 
     def quantile(self, share: float) -> float | None:
         """Return the time within which that share ended; None where there is none."""
@@ -37,6 +41,29 @@ class Seconds:
             if seen >= wanted:
                 return seconds
         return None
+
+
+class Told(NamedTuple):
+    """What a prompt says of itself, read once for all groups that it is in."""
+
+    user: Any
+    status: str
+    input_tokens: int
+    output_tokens: int
+    latency: float | None
+    at: str
+
+
+def told_in(values: dict[str, Any]) -> Told:
+    """Read what a prompt's values say."""
+    return Told(
+        values.get("user_id"),
+        str(values.get("status")),
+        _count(values.get("input_tokens")),
+        _count(values.get("output_tokens")),
+        _in_digits(values.get("latency_seconds")),
+        str(values.get("started_at") or ""),
+    )
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,15 +79,16 @@ class Group:
     latency: Seconds = dataclasses.field(default_factory=Seconds)
     last: str = ""
 
-    def add(self, values: dict[str, Any]) -> None:
+    def add(self, told: Told) -> None:
         """Take a prompt in."""
         self.prompts += 1
-        self.statuses[str(values.get("status"))] += 1
-        self.input_tokens += _count(values.get("input_tokens"))
-        self.output_tokens += _count(values.get("output_tokens"))
-        self.latency.add(values.get("latency_seconds"))
-        self.user = values.get("user_id")
-        self.last = max(self.last, str(values.get("started_at") or ""))
+        self.statuses[told.status] += 1
+        self.input_tokens += told.input_tokens
+        self.output_tokens += told.output_tokens
+        if told.latency is not None:
+            self.latency.count(told.latency)
+        self.user = told.user
+        self.last = max(self.last, told.at)
 
     def share(self, *statuses: str) -> float:
         """Return how many of its prompts ended so, from 0 to 1."""
@@ -93,15 +121,15 @@ class Groups:
         self._groups: dict[str | None, Group] = {}
         self.others = Group("others")
 
-    def add(self, name: str | None, values: dict[str, Any]) -> None:
+    def add(self, name: str | None, told: Told) -> None:
         """Take a prompt in, under this name."""
         group = self._groups.get(name)
         if group is None:
             if len(self._groups) >= self._most:
-                self.others.add(values)
+                self.others.add(told)
                 return
             group = self._groups[name] = Group(name)
-        group.add(values)
+        group.add(told)
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -148,17 +176,19 @@ class Figures:
         values = kept.values
         if values.get("kind") != "prompt":
             return
-        self.all.add(values)
-        self.users.add(_text(values.get("user_id")), values)
+        told = told_in(values)
+        self.all.add(told)
+        self.users.add(_text(told.user), told)
         if values.get("thread_id"):
-            self.threads.add(_text(values["thread_id"]), values)
-        self.models.add(_text(values.get("model")), values)
+            self.threads.add(_text(values["thread_id"]), told)
+        self.models.add(_text(values.get("model")), told)
         self.first_token.add(values.get("first_token_seconds"))
         if kept.began is not None:
-            began = str(values["started_at"])
-            self.first = min(self.first or began, began)
-            hour = self.hours.setdefault(began[:13], Counter())
-            hour[str(values.get("status"))] += 1
+            self.first = min(self.first or told.at, told.at)
+            hour = told.at[:13]
+            if hour not in self.hours:
+                self.hours[hour] = Counter()
+            self.hours[hour][told.status] += 1
         heapq.heappush(self._latest, (kept.ended, self.all.prompts, values))
         if len(self._latest) > _MOST_LATEST:
             heapq.heappop(self._latest)
@@ -194,6 +224,12 @@ def figures_of(each: Iterable[Kept]) -> Figures:
     for kept in each:
         figures.add(kept)
     return figures
+
+
+def _in_digits(seconds: Any) -> float | None:
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool):
+        return float(f"{seconds:.{_DIGITS}g}")
+    return None
 
 
 def _count(tokens: Any) -> int:
