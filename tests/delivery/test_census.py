@@ -10,6 +10,7 @@ import pytest
 from tests.delivery.parts import MIB, die, line, spool_in
 from trubrics_trace.delivery._census import Census, Counted, take_census
 from trubrics_trace.delivery._directory import make_private
+from trubrics_trace.delivery._erased import erase
 from trubrics_trace.delivery._limits import Limits
 from trubrics_trace.delivery._spool import Spool
 
@@ -42,6 +43,20 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert [] == take_census(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
     assert [] == take_census(tmp_path)
+
+
+@pytest.mark.parametrize("size", [1023, 1024, 1025])
+def test_erased_where_a_read_ends(root: Path, size: int) -> None:
+    """What was erased is counted once, wherever in the file it begins."""
+    spool = spool_in(root / "local")
+    for number in range(2_050):
+        user_id = "bob" if number in (0, 1_023, 1_024, 2_048) else "alice"
+        short = line(f"{number:04}", user_id=user_id, prompt="")
+        spool.put(line(f"{number:04}", user_id=user_id, prompt="x" * (size - len(short))))
+    spool.close()
+    assert 4 == erase(root / "local", "bob").waiting
+    (census,) = take_census(root)
+    assert (2_050, 2_046, {"erased": 4}) == (census.stored, census.pending, census.dropped)
 
 
 def test_every_record_has_its_place(root: Path) -> None:

@@ -15,11 +15,13 @@ from typing import Any
 
 from . import _files
 from ._aside import read_aside
-from ._erased import has_erased, is_blank
+from ._erased import BLANK, has_erased, is_blank
 from ._owner import what_it_says
 from ._progress import Progress, read_progress
 from ._segment import began_at, count_lines, lines_of
 from ._totals import Totals, read_totals
+
+_READ_BYTES = 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,9 @@ class _Look:
         with _files.opened(path, os.O_RDONLY) as file:
             end = os.fstat(file).st_size
             stored, _ = count_lines(file, 0, end)
-            ahead, _ = count_lines(file, progress.offset, end)
+            ahead = stored
+            if progress.offset:
+                ahead, _ = count_lines(file, progress.offset, end)
             lines = lines_of(file, progress.offset, end)
             waits = (line for at, line in lines if not progress.has(at))
             oldest = next((line for line in waits if not is_blank(line)), None)
@@ -148,8 +152,20 @@ def _look_at(directory: Path) -> Census:
 
 def _count_blank(file: int, progress: Progress, end: int) -> int:
     """Count what was erased while it waited; its owner is yet to come to it."""
+    if not progress.beyond:  # as mostly, and to look at each line is slow
+        return _count_blank_starts(file, progress.offset, end)
     lines = lines_of(file, progress.offset, end)
     return sum(is_blank(line) and not progress.has(at) for at, line in lines)
+
+
+def _count_blank_starts(file: int, start: int, end: int) -> int:
+    count, before = 0, b"\n"
+    os.lseek(file, start, os.SEEK_SET)
+    while start < end and (chunk := os.read(file, min(_READ_BYTES, end - start))):
+        count += (before + chunk).count(b"\n" + BLANK)
+        before = chunk[-1:]
+        start += len(chunk)
+    return count
 
 
 def _segments_in(directory: Path) -> list[Path]:

@@ -31,7 +31,7 @@ from ._progress import read_progress
 from ._segment import Entry, lines_of
 
 _NAME = "erased.log"
-_BLANK = b" "  # what an erased line begins with; a record's begins with a brace
+BLANK = b" "  # what an erased line begins with; a record's begins with a brace
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Erased:
 
 def is_blank(line: bytes) -> bool:
     """Whether a line was erased, or is just being erased."""
-    return line.startswith(_BLANK)
+    return line.startswith(BLANK)
 
 
 def has_erased(directory: Path) -> bool:
@@ -171,7 +171,7 @@ def _make_blank(path: Path, lines: list[tuple[int, int]]) -> None:
     with _files.opened(path, os.O_WRONLY) as file:  # not appending: in their place
         for start, length in lines:
             os.lseek(file, start, os.SEEK_SET)
-            os.write(file, _BLANK * (length - 1))
+            os.write(file, BLANK * (length - 1))
         os.fsync(file)
     # A segment's age is that of its last record.
     os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
