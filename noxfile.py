@@ -4,6 +4,7 @@
     nox -s versions           what a version could break, one session a Python and a core
     nox -s tests-3.12 -- -k scope
     nox -s ceilings         what a recorded call executes is its ceiling from now on
+    nox -s floors             the oldest of all that the package claims, at once
     nox -s wheel              what is in the wheel, where no source is near
 
 A Python that is not there is skipped aloud, save where CI says otherwise.
@@ -56,6 +57,14 @@ WHAT_A_VERSION_COULD_BREAK = (
     "tests/test_time.py",
 )
 
+# What looks into the doors, and into what each dependency gives.
+WHAT_AN_OLD_PACKAGE_COULD_LACK = (
+    "tests/integrations",
+    "tests/pipeline/test_log.py",
+    "tests/wrapping/test_decorator.py",
+    "tests/test_public_api.py",
+)
+
 # What needs neither a framework nor a file of this repository.
 WHAT_A_WHEEL_COULD_LACK = (
     "tests/cli",
@@ -101,6 +110,27 @@ def ceilings(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.gate", "--write")
 
 
+@nox.session(python=PYTHONS[0])
+def floors(session: nox.Session) -> None:
+    """Run the doors, with every package as old as ours says that it may be."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    claimed = [
+        *project["dependencies"],
+        *(one for extra in project["optional-dependencies"].values() for one in extra),
+    ]
+    session.install(
+        "--quiet",
+        *(one.partition(",")[0].replace(">=", "==") for one in claimed),
+        "werkzeug<3.1",  # which Flask of that time asks for its version
+        "asgiref",
+        "langchain-openai<1",
+        *("freezegun", "gunicorn", "httptools", "httpx", "hypothesis", "uvicorn", "uvloop"),
+        *("pytest", "pytest-randomly", "pytest-timeout", "websockets"),
+        "--editable=.",
+    )
+    session.run("python", "-m", "pytest", *WHAT_AN_OLD_PACKAGE_COULD_LACK, *session.posargs)
+
+
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Run what a wheel could lack: with its tests alone beside it, and nothing else."""
@@ -114,11 +144,13 @@ def wheel(session: nox.Session) -> None:
     session.install(
         "--quiet",
         f"--constraint={Path('constraints.txt').absolute()}",
+        "celery",
         "fastapi",
         "hypothesis",
         "pytest",
         "pytest-randomly",
         "pytest-timeout",
+        "uvicorn",
         str(built),
     )
     session.chdir(place)

@@ -21,6 +21,7 @@ llm = FakeListChatModel(responses=["Hello"])
 
 def failures(test: str, tmp_path: Path, *, model: str = MODEL, **environment: str) -> str:
     """Run an app's test file in a pytest of its own; return what it prints, if it fails."""
+    (tmp_path / "pytest.ini").write_text("[pytest]")  # no settings of who is further up
     (tmp_path / "test_app.py").write_text(model + textwrap.dedent(test))
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_app.py"],
