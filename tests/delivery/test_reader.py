@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.delivery.parts import die, line, spool_in
 from trubrics_trace.delivery import _files
-from trubrics_trace.delivery._reader import Kept, Reader, lines_back
+from trubrics_trace.delivery._reader import Kept, Reader, lines_back, lines_on
 
 
 def ids(each: list[Kept]) -> list[str]:
@@ -135,4 +135,41 @@ def test_lines_are_read_back(lengths: list[int], torn: int, chunk_bytes: int) ->
         path.write_bytes(b"".join(lines) + b"y" * torn)
         with _files.opened(path, os.O_RDONLY) as file:
             end = path.stat().st_size
-            assert lines[::-1] == list(lines_back(file, end, chunk_bytes))
+            assert lines[::-1] == list(lines_back(file, end, (), chunk_bytes))
+
+
+@given(
+    texts=st.lists(st.text("ab", max_size=9), max_size=12),
+    needle=st.text("ab", min_size=1, max_size=3),
+    torn=st.integers(0, 5),
+    chunk_bytes=st.integers(1, 9),
+)
+def test_lines_that_hold_what_is_wanted(
+    texts: list[str], needle: str, torn: int, chunk_bytes: int
+) -> None:
+    """However much is read at once, no line that holds it is passed over, either way."""
+    lines = [f"{text}\n".encode() for text in texts]
+    wanted, needles = needle.encode(), (needle.encode(),)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "segment")
+        path.write_bytes(b"".join(lines) + b"a" * torn)
+        with _files.opened(path, os.O_RDONLY) as file:
+            end = path.stat().st_size
+            assert lines == list(lines_on(file, end, chunk_bytes=chunk_bytes))
+            on = list(lines_on(file, end, needles, chunk_bytes))
+            back = list(lines_back(file, end, needles, chunk_bytes))
+    assert [line for line in lines if wanted in line] == [
+        line for line in on if wanted in line
+    ]
+    assert [line for line in lines[::-1] if wanted in line] == [
+        line for line in back if wanted in line
+    ]
+
+
+def test_what_is_not_wanted_is_not_split(tmp_path: Path) -> None:
+    """What is read at once and does not hold what is wanted is passed over as a whole."""
+    path = tmp_path / "segment"
+    path.write_bytes(b"a\n" * 50 + b"b\n" + b"a\n" * 50)
+    with _files.opened(path, os.O_RDONLY) as file:
+        for read in (lines_on, lines_back):
+            assert 5 == len(list(read(file, path.stat().st_size, (b"b",), 10)))

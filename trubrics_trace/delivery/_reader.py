@@ -67,6 +67,7 @@ class Kept:
 
 
 Wish = Callable[[Kept], bool]
+Needles = tuple[bytes, ...]
 
 
 class Reader:
@@ -78,7 +79,7 @@ class Reader:
     """
 
     def __init__(
-        self, root: Path, label: str | None = None, *, needles: tuple[bytes, ...] = ()
+        self, root: Path, label: str | None = None, *, needles: Needles = ()
     ) -> None:
         self._root = root
         self._label = label
@@ -95,8 +96,9 @@ class Reader:
             with contextlib.suppress(FileNotFoundError):  # delivered, and gone meanwhile
                 if path.stat().st_mtime >= since:
                     with _files.opened(path, os.O_RDONLY) as file:
-                        lines = (line for _, line in lines_of(file, 0, end))
-                        yield from self._kept(path.parent, lines)
+                        yield from self._kept(
+                            path.parent, lines_on(file, end, self._needles)
+                        )
 
     def latest(self, count: int, wish: Wish) -> list[Kept]:
         """Return so many of the snapshot that ended last, in that order."""
@@ -128,7 +130,8 @@ class Reader:
 
     def _back(self, path: Path) -> Iterator[Kept]:
         with _files.opened(path, os.O_RDONLY) as file:
-            yield from self._kept(path.parent, lines_back(file, self._ends[path]))
+            lines = lines_back(file, self._ends[path], self._needles)
+            yield from self._kept(path.parent, lines)
 
     def _kept(self, place: Path, lines: Iterable[bytes]) -> Iterator[Kept]:
         erased, label = self._erased.get(place) or Erased(), place.name
@@ -155,8 +158,22 @@ class Reader:
                 yield path.stat().st_mtime, path
 
 
-def lines_back(file: int, end: int, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[bytes]:
-    """Yield the whole lines before an offset, the last one first."""
+def lines_on(
+    file: int, end: int, needles: Needles = (), chunk_bytes: int = _CHUNK_BYTES
+) -> Iterator[bytes]:
+    """Yield the whole lines before an offset, but for most that lack a needle."""
+    rest, start = b"", 0
+    while start < end and (chunk := _read(file, start, min(end, start + chunk_bytes))):
+        start += len(chunk)
+        whole, newline, rest = (rest + chunk).rpartition(b"\n")
+        if all(needle in whole for needle in needles):  # else not one line has them all
+            yield from _lines_in(whole + newline)
+
+
+def lines_back(
+    file: int, end: int, needles: Needles = (), chunk_bytes: int = _CHUNK_BYTES
+) -> Iterator[bytes]:
+    """Yield them likewise, the last one first."""
     end = _whole_end(file, end, chunk_bytes)
     rest = b""
     while end:
@@ -164,7 +181,9 @@ def lines_back(file: int, end: int, chunk_bytes: int = _CHUNK_BYTES) -> Iterator
         rest = _read(file, start, end) + rest
         # What stands before the first end of a line may begin further up.
         cut = rest.find(b"\n") + 1 if start else 0
-        yield from reversed(_lines_in(rest[cut:]))
+        whole = rest[cut:]
+        if all(needle in whole for needle in needles):
+            yield from reversed(_lines_in(whole))
         rest, end = rest[:cut], start
 
 
