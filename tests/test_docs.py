@@ -21,6 +21,7 @@ import pytest
 import trubrics_trace
 import trubrics_trace.testing
 from docs.pictures import PICTURES, contexts, drawn
+from docs.screenshot import page_in as report_for_a_picture
 from tests.process.program import clean_environment, run_program
 
 REPOSITORY = Path(__file__).parents[1]
@@ -365,6 +366,15 @@ def test_the_site_has_every_page() -> None:
 def test_pictures_are_as_they_are_drawn(name: str) -> None:
     """A picture that is kept is the one that `python docs/pictures.py` draws."""
     assert drawn()[name] == (PICTURES / name).read_text()
+
+
+def test_the_screenshot_is_described(tmp_path: Path) -> None:
+    """Who cannot see the report's screenshot is told as many prompts as it shows."""
+    (count,) = re.findall(
+        r"Prompts</span><strong>(\d+)", report_for_a_picture(tmp_path).read_text()
+    )
+    for page in (REPOSITORY / "README.md", DOCS / "command-line.md"):
+        assert f"{count} prompts of eight users" in page.read_text()
 
 
 def test_a_picture_shows_where_the_user_comes_along() -> None:
