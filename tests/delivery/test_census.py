@@ -59,6 +59,20 @@ def test_erased_where_a_read_ends(root: Path, size: int) -> None:
     assert (2_050, 2_046, {"erased": 4}) == (census.stored, census.pending, census.dropped)
 
 
+def test_erased_beside_what_was_settled_out_of_turn(root: Path) -> None:
+    """What was delivered before its turn, and then erased, stays delivered."""
+    spool = spool_in(root / "local")
+    for number, user_id in enumerate(("alice", "bob", "bob", "alice")):
+        spool.put(line(number, user_id=user_id))
+    with spool.lease(4, 2**30) as entries:
+        assert entries
+        spool.settle_delivered([entries[2]])
+    die(spool)
+    erase(root / "local", "bob")
+    (census,) = take_census(root)
+    assert (1, 2, {"erased": 1}) == (census.delivered, census.pending, census.dropped)
+
+
 def test_every_record_has_its_place(root: Path) -> None:
     """Each record that was stored is delivered, pending or rejected, by reason."""
     spool = filled(root / "local", 6)
