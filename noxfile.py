@@ -3,7 +3,7 @@
     nox                       all of it
     nox -s versions           what a version could break, one session a Python and a core
     nox -s tests-3.12 -- -k scope
-    nox -s ceilings         what a recorded call executes is its ceiling from now on
+    nox -s ceilings           what a recorded call executes is its ceiling from now on
     nox -s floors             the oldest of all that the package claims, at once
     nox -s wheel              what is in the wheel, where no source is near
 

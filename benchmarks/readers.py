@@ -25,7 +25,7 @@ from trubrics_trace import PromptRecord
 from trubrics_trace.delivery._directory import make_private
 from trubrics_trace.delivery._limits import Limits
 from trubrics_trace.delivery._spool import Spool
-from trubrics_trace.pipeline._pipeline import line_of
+from trubrics_trace.pipeline._line import line_of
 
 USERS = 5_000
 THREADS_A_USER = 4

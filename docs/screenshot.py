@@ -22,7 +22,7 @@ from trubrics_trace.cli import main
 from trubrics_trace.delivery._directory import make_private
 from trubrics_trace.delivery._limits import Limits
 from trubrics_trace.delivery._spool import Spool
-from trubrics_trace.pipeline._pipeline import line_of
+from trubrics_trace.pipeline._line import line_of
 
 PICTURE = Path(__file__).parent / "pictures" / "report.png"
 WIDTH, HEIGHT = 1200, 1066
