@@ -26,7 +26,7 @@ def tell_answer(
     *,
     is_complete: bool,
 ) -> None:
-    """Add what was answered to what was asked: fields of the record, in their order.
+    """Add what was answered to what was asked, in the order of the fields.
 
     Args:
         pieces: What was heard of a stream, should nothing else be left of it.

@@ -271,6 +271,7 @@ def _size_of_base64(data: str, start: int = 0, end: int | None = None) -> int:
 
 
 def first_text(places: Iterable[Block], *keys: str) -> str | None:
+    """Return the first text that stands under one of these keys."""
     for place in places:
         for key in keys:
             if isinstance(found := place.get(key), str):
