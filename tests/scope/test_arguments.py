@@ -672,3 +672,65 @@ def test_iterators_of_the_app_are_left_alone() -> None:
         with kept as scope:
             assert ("one", "two") == scope.tags
     assert ["a", "b", "c"] == list(stream)
+
+
+def test_a_wrapper_that_drops_what_stands_before() -> None:
+    """What is given by name is found by name, whatever stands before it."""
+
+    def resolver(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def inner(parent: object, info: object, **kwargs: Any) -> Any:
+            return function(**kwargs)
+
+        return inner
+
+    @trace(user_id=lambda user: user)
+    @resolver
+    def answer(user: str, question: str) -> str | None:
+        scope = current_scope()
+        return None if scope is None else scope.user_id
+
+    assert "alice" == answer("the parent's", None, user="alice", question="Hello")
+
+
+def test_constants_are_what_they_were() -> None:
+    """What every call says is as it was at decoration, whatever type an id has."""
+    release, tags = {"release": "1"}, ["a"]
+
+    @trace(user_id=lambda user: user, metadata=release, tags=tags)
+    def said(user: object) -> tuple[Any, ...]:
+        scope = current_scope()
+        assert scope is not None
+        return scope.user_id, dict(scope.metadata), scope.tags
+
+    first = said("alice")
+    release["release"] = "2"
+    tags.append("b")
+
+    rest = ({"release": "1"}, ("a",))
+    assert [("alice", *rest), ("bob", *rest), ("7", *rest)] == [
+        first,
+        said("bob"),
+        said(7),
+    ]
+
+
+def test_constants_that_fail_once() -> None:
+    """What cannot be read at one call may be read at the next."""
+
+    class Moody(dict[str, Any]):
+        asked = 0
+
+        def items(self) -> Any:
+            self.asked += 1
+            if self.asked == 1:
+                raise OSError
+            return super().items()
+
+    recipe = Recipe.for_scope({"user_id": lambda: "alice", "metadata": Moody(plan="pro")})
+
+    assert recipe.attributes().metadata == {}
+    assert ("alice", {"plan": "pro"}) == (
+        recipe.attributes().user_id,
+        recipe.attributes().metadata,
+    )

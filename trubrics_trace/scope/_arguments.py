@@ -139,7 +139,9 @@ class Recipe:
             return _attributes({**self._constants, **values})
         base = self._base
         if base is None:
-            base = self._base = _attributes(self._constants)
+            base = _attributes(self._constants)
+            if base is not NOBODY:  # what has failed may do better the next time
+                self._base = base
         for name, value in values.items():
             if type(value) is not str or not value:  # somebody else's idea of an id
                 return _attributes({**self._constants, **values})
@@ -158,7 +160,9 @@ class Recipe:
 
 
 def _kept(name: str, value: Any) -> Any:
-    """Return a value that can be read at each call: an iterator, only once."""
+    """Return a value as it is now, for every call: an iterator can be read only once."""
+    if name in ("metadata", "tags") and type(value) in (dict, list, set):
+        return value.copy()
     if name != "tags" or not issubclass(type(value), Iterator):
         return value
     with _Guard(name, type(value)):

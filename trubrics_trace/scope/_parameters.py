@@ -231,13 +231,13 @@ def _fetch_parameter(parameter: inspect.Parameter, index: int, *, is_bound: bool
     by_position = parameter.kind is not parameter.KEYWORD_ONLY
 
     def fetch(instance: Any, args: Args, kwargs: Kwargs) -> Any:
-        # What is given by place and by name is an error of the call itself.
+        # By name first: what dresses up as the function may drop what stands before.
+        if by_keyword and kwargs and wanted in kwargs:
+            return kwargs[wanted]
         if by_position:
             given = args if instance is None or is_bound else (instance, *args)
             if index < len(given):
                 return given[index]
-        if by_keyword and wanted in kwargs:
-            return kwargs[wanted]
         if default is parameter.empty:
             raise TypeError(wanted)  # the call itself is about to fail in the same way
         return default
