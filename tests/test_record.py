@@ -18,6 +18,7 @@ from trubrics_trace._record import (
     TrackedRecord,
     field_names,
     record_from_dict,
+    record_from_line,
 )
 from trubrics_trace.pipeline._line import line_of
 from trubrics_trace.pipeline._redact import prepare
@@ -65,6 +66,28 @@ def test_frozen(kind: type[Record]) -> None:
     record = kind(record_id="1")
     with pytest.raises(dataclasses.FrozenInstanceError):
         record.user_id = "bob"  # type: ignore[misc]
+
+
+def test_null_is_the_default() -> None:
+    """A line that says nothing of a field says what its class does."""
+    line = b'{"kind":"prompt","record_id":"1","metadata":null,"latency_seconds":null}'
+    assert PromptRecord(record_id="1") == record_from_line(line)
+
+
+def test_whole_numbers_are_told_apart() -> None:
+    """Two users whose ids are too long for a number stay two."""
+    users = [2**127 + 1, 2**127 + 2]
+    lines = [line_of(PromptRecord(record_id="1", user_id=user)) for user in users]  # type: ignore[arg-type] # as before_send may leave it
+    told = [record_from_line(line) for line in lines]
+    assert [str(user) for user in users] == [one and one.user_id for one in told]
+
+
+def test_a_copy_of_what_it_says() -> None:
+    """What `items` gives may be changed, and the record stays."""
+    record = PromptRecord(record_id="1", user_id="alice")
+    copied = dict(record.items())
+    copied["user_id"] = "bob"
+    assert ("alice", "1") == (record.user_id, next(record.items())[1])
 
 
 CHANGES: list[Any] = [

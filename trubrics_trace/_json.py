@@ -8,6 +8,7 @@ for: the pipeline then looks at each value, see `pipeline/_redact.py`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,10 @@ _loads: Callable[[bytes], Any] = json.loads
 with contextlib.suppress(ImportError):  # as on PyPy
     import orjson
 
-    _dumps, _loads = orjson.dumps, orjson.loads
+    # Of these each app has its own idea, which is asked for in another place.
+    _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+    _dumps = functools.partial(orjson.dumps, option=_OPTIONS)
+    _loads = orjson.loads
 
 
 def to_json(value: Any) -> bytes:

@@ -8,7 +8,7 @@ and of the line in the spool; only the wire has spellings of its own.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import repeat
 from operator import is_not
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
@@ -44,12 +44,15 @@ class Record:
     started_at: str = ""
     environment: str | None = None
 
-    def items(self) -> Iterable[tuple[str, Any]]:
-        """Each field that says something, by name; None is left out."""
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Each field that says something, by name; None is left out.
+
+        For a copy of your own: `dict(record.items())`, and not `vars`, which is the record.
+        """
         said = vars(self)
         if all(map(is_not, said.values(), repeat(None))):
-            return said.items()
-        return [item for item in said.items() if item[1] is not None]
+            return iter(said.items())
+        return (item for item in said.items() if item[1] is not None)
 
     def __repr__(self) -> str:
         # Not what was said: a repr ends up in logs and tracebacks.
@@ -199,7 +202,7 @@ def record_from_dict(values: Mapping[str, Any]) -> Record:
     said = {
         name: value if type(value) in _LEAVES else _frozen(value)
         for name, value in values.items()
-        if name in known
+        if name in known and value is not None
     }
     return record_of(record_class, {**_FACTORIES[record_class], **said})
 

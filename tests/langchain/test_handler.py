@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from langchain_core.callbacks import (
     AsyncCallbackHandler,
     BaseCallbackHandler,
     dispatch_custom_event,
+    manager,
 )
 from langchain_core.language_models import (
     BaseChatModel,
@@ -565,6 +567,24 @@ class TestOthers:
 
         assert ["start", "end"] == plain.heard
         assert ["alice"] == users(captured_prompts)
+
+    def test_a_copy_of_core_asks_first(self, captured_prompts: list[PromptRecord]) -> None:
+        """What was seen of a copy of core's code holds for that copy alone."""
+        tell = manager.AsyncCallbackManager.on_llm_start
+        copied = FunctionType(
+            tell.__code__, {**vars(manager), "__name__": "somewhere.else"}
+        )
+        plain, llm = self.Plain(), FakeListLLM(responses=["a"])
+
+        async def both() -> None:
+            handlers = [TrubricsCallbackHandler(), self.Plain()]
+            asking = manager.AsyncCallbackManager(handlers=list(handlers))
+            await copied(asking, {}, ["Hello"], run_id=None)
+            with trubrics_scope(user_id="alice"):
+                await llm.ainvoke("Hello", config={"callbacks": [plain]})
+
+        asyncio.run(both())
+        assert ["start", "end"] == plain.heard
 
     def test_an_async_handler_beside_ours_hears_everything(
         self, captured_prompts: list[PromptRecord]

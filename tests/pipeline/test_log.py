@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from trubrics_trace import (
     stats,
     track_event,
 )
+from trubrics_trace._frozen import FrozenDict
 from trubrics_trace._record import TrackedRecord
 from trubrics_trace.pipeline._log import console_line, log, print_line
 
@@ -247,3 +250,26 @@ def test_context_of_the_app() -> None:
         log(prompt(), Settings())
     [seen] = events.seen
     assert ("eu", None) == (seen["region"], seen["session_id"])
+
+
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_another_stdout(is_cached: bool) -> None:
+    """What prints to `sys.stdout` prints to that of now, also with cached loggers."""
+    structlog.configure(
+        processors=[structlog.processors.JSONRenderer()],
+        logger_factory=structlog.WriteLoggerFactory(),
+        cache_logger_on_first_use=is_cached,
+    )
+    for number in ("1", "2"):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            log(prompt(record_id=number), Settings())
+        assert number == json.loads(out.getvalue())["record_id"]
+
+
+def test_a_score_is_the_processors_own() -> None:
+    """What a feedback's event holds is a processor's to change."""
+    events = Events()
+    structlog.configure(processors=[events])
+    score: Any = FrozenDict(stars=5)  # as an app may give it
+    log(FeedbackRecord(record_id="1", score=score), Settings())
+    events.seen[0]["score"]["stars"] = 1

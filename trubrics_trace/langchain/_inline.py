@@ -22,7 +22,9 @@ tells_all: Codes = {}  # what was seen to ask, and is not the place
 def is_somebody_skipped(asking: FrameType, ours: type[object]) -> bool:
     """Whether the frame that asks if we are inline would skip others, were we."""
     if not _tells_some(asking):
-        keep(tells_all, asking.f_code)
+        # Code of that name may be the place's own, with the globals of a copy.
+        if _asker(asking).f_code.co_name != _TELLS_SOME[0]:
+            keep(tells_all, asking.f_code)
         return False
     manager: Any = _asker(asking).f_locals["self"]
     others = [

@@ -34,7 +34,14 @@ def line_of(record: Record) -> bytes:
     try:
         return to_json(said) + b"\n"
     except (TypeError, ValueError, RecursionError):
+        # Read back as a float it would be another one: as `before_send` may leave it.
+        said = {name: _kept_whole(value) for name, value in said.items()}
         return _encode(said).encode(errors="replace") + b"\n"
+
+
+def _kept_whole(value: Any) -> Any:
+    is_large = type(value) is int and abs(value) > _MAX_INTEGER
+    return str(value) if is_large else value
 
 
 def as_it_is(record: Record, settings: Settings) -> tuple[Record, bytes] | None:

@@ -50,27 +50,28 @@ def log(record: Record, settings: Settings) -> None:
         _notices.logger.info("%s", line)
 
 
-# Who logs while a configuration holds that lets loggers be kept.
-_kept: tuple[dict[str, Any], Any] | None = None
+# Who logs while a configuration holds that lets loggers be kept, and where they print to.
+_kept: tuple[dict[str, Any], tuple[Any, Any], Any] | None = None
 
 
 def _logger() -> Any:
     """Return a logger of the app's structlog, as it is configured now.
 
-    Else one that is kept would keep the configuration of its first use, and the app may
-    configure after us; and its file: `print` goes to another `sys.stdout` in each test.
+    One that is kept longer would keep the configuration of its first use, and the app may
+    configure after us; and its stream, which is another `sys.stdout` in each test.
     """
     global _kept
-    config = structlog.get_config()
+    config, streams = structlog.get_config(), (sys.stdout, sys.stderr)
     if _kept is not None:
-        known, logger = _kept
+        known, known_streams, logger = _kept
         # The list itself, which `structlog.testing.capture_logs` changes.
-        if known == config and known["processors"] is config["processors"]:
+        is_same = known == config and known["processors"] is config["processors"]
+        if is_same and known_streams == streams:
             return logger
     logger = structlog.get_logger(LOGGER_NAME).bind()
     logger = getattr(logger, "sync_bl", logger)  # an async one would need awaiting
     if config["cache_logger_on_first_use"]:
-        _kept = config, logger
+        _kept = config, streams, logger
     return logger
 
 
@@ -116,6 +117,8 @@ _HOLDERS = frozenset(
         "attempt_errors",
         "parameters",
         "payload",
+        "score",
+        "comment",
     )
 )
 
