@@ -40,6 +40,7 @@ demo: $(VENV)/demo $(if $(FAKE),,$(VENV)/model)  ## six people chat, three count
 	@$(PYTHON) -m examples.chat
 
 test: $(VENV)/test  ## every test; no model, and no network beyond loopback
+	@$(PYTHON) -m compileall -q trubrics_trace tests  # or each of a thousand children would
 	$(PYTHON) -m $(if $(COVER),coverage run -m pytest,pytest $(WORKERS)) $(ARGS)
 
 gate: $(VENV)/test  ## whether a recorded call executes more than it did

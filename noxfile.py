@@ -167,6 +167,8 @@ def run_tests(session: nox.Session, core: str, paths: tuple[str, ...]) -> None:
         "--editable=.",
     )
     session.run("python", "-m", "pip", "list", "--format=freeze", silent=True)
+    # Once, or each of a thousand children would.
+    session.run("python", "-m", "compileall", "-q", "trubrics_trace", "tests")
     if os.environ.get("COVER"):
         run = ("coverage", "run", "-m", "pytest")
     else:

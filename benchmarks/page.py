@@ -6,6 +6,10 @@ A page asks for the figures of a benchmark by two comments, and has them in betw
 
     <!-- figures: overhead -->
     <!-- end -->
+
+A drawing that stands alone has its date at the end of what is said of it:
+
+    ![What it adds, 2026-01-02](docs/overhead.svg)
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ _DOCS = _REPOSITORY / "docs"
 PAGES = (_DOCS / "benchmarks.md", _REPOSITORY / "README.md")
 
 _BLOCK = re.compile(r"(<!-- figures: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+_DATED = re.compile(r"\b[0-9-]{10}(?=\]\((?:docs/)?(\w+)\.svg\))")
 _NOT_FIGURES = ("date", "machine", "python", "versions", "unit", "columns", "drawing")
 
 
@@ -46,7 +51,10 @@ def filled(page: str, results: Mapping[str, Any], drawings: str = "") -> str:
         )
         return "".join([found[1], *(f"{line}\n" for line in lines), found[3]])
 
-    return _BLOCK.sub(block, page)
+    def date(found: re.Match[str]) -> str:
+        return str(results[found[1]]["date"] if found[1] in results else found[0])
+
+    return _DATED.sub(date, _BLOCK.sub(block, page))
 
 
 def _lines(known: Mapping[str, Any], drawings: str) -> Iterator[str]:

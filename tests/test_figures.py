@@ -51,6 +51,12 @@ def test_figures_are_written_where_they_are_asked_for() -> None:
     assert FILLED == filled(ASKING, MEASURED, "docs")
 
 
+def test_a_drawing_has_its_date() -> None:
+    """What stands alone says when it was measured, also after the next time."""
+    page = "[![What it adds, 2020-01-02](docs/overhead.svg)](docs/benchmarks.md)\n"
+    assert page.replace("2020-01-02", "2026-11-29") == filled(page, MEASURED)
+
+
 def test_what_was_not_measured_is_said() -> None:
     """Without figures a page says how to have them."""
     assert "\nNot measured yet: `make bench`.\n" in filled(ASKING, {})
