@@ -160,7 +160,10 @@ class Recipe:
 
 
 def _kept(name: str, value: Any) -> Any:
-    """Return a value as it is now, for every call: an iterator can be read only once."""
+    """Return a value as it is now, for every call.
+
+    An iterator can be read only once, and what an app may change says one thing to all.
+    """
     if name in ("metadata", "tags") and type(value) in (dict, list, set):
         return value.copy()
     if name != "tags" or not issubclass(type(value), Iterator):
