@@ -7,18 +7,16 @@ process ends with its input.
 from __future__ import annotations
 
 import asyncio
-import base64
 import dataclasses
 import json
 import socket
-import struct
 import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
 from typing import Any
 
+from .connection import Connection
 from .server import Request
 
 _MAX_BATCH = 100
@@ -29,7 +27,7 @@ _REQUIRED = {
 
 
 @dataclasses.dataclass(slots=True)
-class _Fault:
+class Fault:
     """What goes wrong, how often at most, and until when."""
 
     kind: str
@@ -39,19 +37,20 @@ class _Fault:
 
     @property
     def is_over(self) -> bool:
+        """Whether it has happened often or long enough."""
         return self.times == 0 or (self.until is not None and time.monotonic() > self.until)
 
 
-class _Service:
+class Service:
     """The process's one server: what it will do, and what it has seen."""
 
     def __init__(self) -> None:
-        self.faults: list[_Fault] = []
+        self.faults: list[Fault] = []
         self.poison: str | None = None
         self.is_poison_named = False
         self.max_bytes: int | None = None
         self.key: str | None = None
-        self.open: set[_Connection] = set()
+        self.open: set[Connection] = set()
         self._listening: asyncio.Server | None = None
         # Bound and never listening: it keeps the port while the server is down.
         self._keeper = _bound(0)
@@ -72,6 +71,7 @@ class _Service:
         self.forget()
 
     def forget(self) -> None:
+        """Have seen nothing yet."""
         self.events: Counter[tuple[str, str]] = Counter()
         self.first_at: dict[str, float] = {}
         self.requests: list[Request] = []
@@ -79,19 +79,21 @@ class _Service:
         self.most_connections = 0
 
     async def up(self) -> None:
+        """Listen, at the same port as ever."""
         if self._listening is None:
             self._listening = await asyncio.get_running_loop().create_server(
-                lambda: _Connection(self), sock=_bound(self.port), backlog=512
+                lambda: Connection(self), sock=_bound(self.port), backlog=512
             )
 
     def down(self) -> None:
+        """Listen no more, and reset whoever is connected."""
         if self._listening is not None:
             self._listening.close()
             self._listening = None
         for connection in list(self.open):
             connection.reset()
 
-    def next_fault(self) -> _Fault | None:
+    def next_fault(self) -> Fault | None:
         """Return what this request meets; it is counted."""
         self.faults = [fault for fault in self.faults if not fault.is_over]
         if not self.faults:
@@ -183,7 +185,7 @@ class _Service:
         self, kind: str, times: int | None, seconds: float | None, said: Mapping[str, Any]
     ) -> None:
         until = None if seconds is None else time.monotonic() + seconds
-        self.faults.append(_Fault(kind, times, until, said))
+        self.faults.append(Fault(kind, times, until, said))
 
     async def _poison(self, word: str, *, is_named: bool) -> None:
         self.poison, self.is_poison_named = word, is_named
@@ -195,122 +197,6 @@ class _Service:
         self.key = key
 
 
-class _Connection(asyncio.Protocol):
-    """One kept-alive connection: a request at a time, an answer or none."""
-
-    def __init__(self, service: _Service) -> None:
-        self._service = service
-        self._buffer = b""
-        self._request: tuple[float, str, dict[str, str], _Fault | None] | None = None
-        self._is_answering = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        service = self._service
-        service.open.add(self)
-        service.connections += 1
-        self._number = service.connections
-        service.most_connections = max(service.most_connections, len(service.open))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._service.open.discard(self)
-
-    def reset(self) -> None:
-        """Let the other side meet a reset, not an end."""
-        sock = self._transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
-        self._service.open.discard(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if self._is_answering:
-            return
-        if self._request is None and not self._has_read_head():
-            return
-        self._read_body()
-
-    def _has_read_head(self) -> bool:
-        head, end, rest = self._buffer.partition(b"\r\n\r\n")
-        if not end:
-            return False
-        first, *lines = head.decode("latin-1").split("\r\n")
-        pairs = (line.partition(":") for line in lines)
-        headers = {name.lower(): value.strip() for name, _, value in pairs}
-        self._buffer = rest
-        fault = self._service.next_fault()
-        self._request = (time.monotonic(), first.split(" ")[1], headers, fault)
-        if fault is not None and (fault.kind, fault.said.get("moment")) == (
-            "reset",
-            "before",
-        ):
-            self._note(0, -1)
-            self.reset()
-            return False
-        return True
-
-    def _read_body(self) -> None:
-        assert self._request is not None
-        _, path, headers, fault = self._request
-        length = int(headers.get("content-length", 0))
-        if len(self._buffer) < length:
-            return
-        body, self._buffer = self._buffer[:length], self._buffer[length:]
-        self._is_answering = True
-        batch = _batch_in(body)
-        events = -1 if batch is None else len(batch)
-        if fault is not None and fault.kind == "hang":
-            self._note(0, events)
-            return
-        if fault is not None and fault.kind == "answer":
-            status = fault.said["status"]
-            content = base64.b64decode(fault.said["body"])
-            self._note(status, events)
-            self._write(_answer(status, content, fault.said["headers"]))
-            return
-        key = headers.get("x-api-key", "")
-        status, said = self._service.take(path, key, length, batch)
-        told = _answer(status, json.dumps(said).encode(), {})
-        moment = None if fault is None else fault.said.get("moment")
-        self._note(0 if moment in ("stored", "within") else status, events)
-        if moment == "stored":
-            self.reset()
-        elif moment == "within":
-            self._transport.write(told[:-9])
-            asyncio.get_running_loop().call_later(0.01, self.reset)
-        elif moment == "after":
-            self._write(told)
-            asyncio.get_running_loop().call_later(0.01, self.reset)
-        elif fault is not None:
-            asyncio.get_running_loop().call_later(fault.said["by"], self._write, told)
-        else:
-            self._write(told)
-
-    def _note(self, status: int, events: int) -> None:
-        assert self._request is not None
-        at, _, headers, _ = self._request
-        key = headers.get("x-api-key", "")
-        self._service.requests.append(Request(at, self._number, events, status, key))
-
-    def _write(self, told: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(told)
-        self._request, self._is_answering = None, False
-        if self._buffer:
-            self.data_received(b"")
-
-
-def _batch_in(body: bytes) -> list[dict[str, Any]] | None:
-    """Return the batch that a body is, or None."""
-    try:
-        batch = json.loads(body)
-    except ValueError:
-        return None
-    is_batch = isinstance(batch, list) and all(isinstance(one, dict) for one in batch)
-    return batch if is_batch else None
-
-
 def _bound(port: int) -> socket.socket:
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -318,23 +204,9 @@ def _bound(port: int) -> socket.socket:
     return bound
 
 
-def _answer(status: int, body: bytes, headers: Mapping[str, str]) -> bytes:
-    lines = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        f"Content-Length: {len(body)}",
-        *(
-            f"{name}: {value}"
-            for name, value in {"Content-Type": "application/json", **headers}.items()
-        ),
-        "",
-        "",
-    ]
-    return "\r\n".join(lines).encode() + body
-
-
 async def _serve() -> None:
     """Serve and obey until the pipe ends."""
-    service = _Service()
+    service = Service()
     await service.up()
     orders = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
