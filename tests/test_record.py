@@ -84,10 +84,13 @@ def test_whole_numbers_are_told_apart() -> None:
 
 def test_a_copy_of_what_it_says() -> None:
     """What `items` gives may be changed, and the record stays."""
-    record = PromptRecord(record_id="1", user_id="alice")
-    copied = dict(record.items())
-    copied["user_id"] = "bob"
-    assert ("alice", "1") == (record.user_id, next(record.items())[1])
+    born = PromptRecord(record_id="1", user_id="alice")
+    read = record_from_line(line_of(born))
+    assert read is not None
+    for record in (born, read):  # with what it does not say, and without
+        copied = dict(record.items())
+        copied["user_id"] = "bob"
+        assert ("alice", "1") == (record.user_id, next(record.items())[1])
 
 
 CHANGES: list[Any] = [

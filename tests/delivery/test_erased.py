@@ -16,7 +16,13 @@ from tests.delivery.parts import MIB, Clock, Transport, die, line, spool_in, wai
 from trubrics_trace._record import record_from_line
 from trubrics_trace.delivery._aside import read_aside, set_aside
 from trubrics_trace.delivery._census import Census, Counted, take_census
-from trubrics_trace.delivery._erased import Erased, Erasure, erase, read_erased
+from trubrics_trace.delivery._erased import (
+    Erased,
+    Erasure,
+    erase,
+    has_erased,
+    read_erased,
+)
 from trubrics_trace.delivery._limits import Limits
 from trubrics_trace.delivery._reader import Reader
 from trubrics_trace.delivery._segment import Entry
@@ -312,3 +318,8 @@ def test_nothing_vanishes(steps: list[str]) -> None:
             assert stored == sum(one in ("hers", "his") for one in steps[: number + 1])
             assert "erase" != step or not is_on_disk(here)
         die(spool)
+
+
+def test_a_place_that_cannot_be_asked(tmp_path: Path) -> None:
+    """Where the system refuses even to say whether there are tombstones there are none."""
+    assert not has_erased(tmp_path / ("x" * 300))

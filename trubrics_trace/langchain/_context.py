@@ -18,7 +18,7 @@ def run_here() -> UUID | None:
     """Return the run that this context tells of."""
     variable = _variable()
     config = None if variable is None else variable.get(None)
-    if config is None or not isinstance(config, dict):
+    if not isinstance(config, dict):
         return None
     run_id = getattr(config.get("callbacks"), "parent_run_id", None)
     return run_id if isinstance(run_id, UUID) else None
@@ -42,10 +42,7 @@ def rejoin_run(left: Token[Any] | None) -> None:
         return
 
 
-_modules = sys.modules
-
-
 def _variable() -> ContextVar[Any] | None:
-    config_module = _modules.get("langchain_core.runnables.config")
+    config_module = sys.modules.get("langchain_core.runnables.config")
     variable = getattr(config_module, "var_child_runnable_config", None)
     return variable if isinstance(variable, ContextVar) else None

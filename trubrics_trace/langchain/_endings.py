@@ -88,8 +88,6 @@ def give_up() -> None:
 
 def settle_scope(scope: Scope) -> None:
     """Settle, and tell what this task has begun in a scope that it leaves."""
-    if not _waiting and turns.are_settled:  # most often, where nothing is async
-        return
     if _waiting and running_loop() is not None:
         entry = _waiting.get(id(_task()))
         if entry is not None:

@@ -15,13 +15,10 @@ from .._frozen import FrozenDict
 from .._json import to_json
 from .._record import PromptRecord, Record, record_of
 from .._settings import Settings
+from ._redact import MAX_DEPTH, MAX_INTEGER, MAX_KEY_LENGTH, MAX_VALUES
 
-# Bytes of a line that has fewer than the 10,000 values that `_redact` allows: the shortest
-# is a digit and a comma.
-_SHORT = 20_000
-_MAX_KEY_LENGTH = 1_000  # characters, as in `_redact`
-_MAX_DEPTH = 16  # levels, half of what `_redact` allows
-_MAX_INTEGER = 2**63 - 1  # likewise
+_SHORT = 2 * MAX_VALUES  # bytes of a line: the shortest value is a digit and a comma
+_DEEP = MAX_DEPTH // 2  # levels, of a part of a record; the long way counts from its top
 _NUL = b"\\u0000"  # as the encoder tells it; in a text that spells it, one look too many
 
 # One for all: `json.dumps` would make another for each line.
@@ -40,7 +37,7 @@ def line_of(record: Record) -> bytes:
 
 
 def _kept_whole(value: Any) -> Any:
-    is_large = type(value) is int and abs(value) > _MAX_INTEGER
+    is_large = type(value) is int and abs(value) > MAX_INTEGER
     return str(value) if is_large else value
 
 
@@ -92,14 +89,14 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
     if kind is str or kind is bool or value is None:
         return True
     if kind is int:
-        return bool(-_MAX_INTEGER <= value <= _MAX_INTEGER)
+        return bool(-MAX_INTEGER <= value <= MAX_INTEGER)
     if kind is float:
         return math.isfinite(value)
-    if depth >= _MAX_DEPTH:
+    if depth >= _DEEP:
         return False
     if kind is FrozenDict:
         return all(
-            type(key) is str and len(key) <= _MAX_KEY_LENGTH and _is_plain(item, depth + 1)
+            type(key) is str and len(key) <= MAX_KEY_LENGTH and _is_plain(item, depth + 1)
             for key, item in value.items()
         )
     return kind is tuple and all(_is_plain(item, depth + 1) for item in value)

@@ -30,10 +30,10 @@ from ..scope._parameters import place_of
 from ._text import MASK, clean_error, cut, sayable
 
 _MAX_RECORD_LENGTH = 262_144  # characters of a whole record; the API tells of no limit
-_MAX_DEPTH = 32  # levels of metadata; deeper is a mistake, or a cycle in disguise
-_MAX_VALUES = 10_000  # of a record: what holds itself twice has 2**32 within that depth
-_MAX_KEY_LENGTH = 1_000  # characters of one key of a mapping
-_MAX_INTEGER = 2**63 - 1  # what every JSON reader can hold
+MAX_DEPTH = 32  # levels of metadata; deeper is a mistake, or a cycle in disguise
+MAX_VALUES = 10_000  # of a record: what holds itself twice has 2**32 within that depth
+MAX_KEY_LENGTH = 1_000  # characters of one key of a mapping
+MAX_INTEGER = 2**63 - 1  # what every JSON reader can hold
 
 _R = TypeVar("_R", bound=Record)
 
@@ -151,7 +151,7 @@ class _Texts:
             self._patterns = [PATTERNS[name] for name in named]
         self._limit = settings.max_text_length
         self._left = max(_MAX_RECORD_LENGTH, settings.max_text_length)
-        self._values_left = _MAX_VALUES
+        self._values_left = MAX_VALUES
 
     def content(self, text: str) -> str:
         """Return a text as it may leave."""
@@ -173,7 +173,7 @@ class _Texts:
         kind = type(value)  # what a proxy or a mock says of its class is not true of it
         if kind is str:
             return self.content(value)
-        if kind is FrozenDict and depth < _MAX_DEPTH:
+        if kind is FrozenDict and depth < MAX_DEPTH:
             return self._mapping(value, depth)
         if value is None or issubclass(kind, bool):
             return value
@@ -183,12 +183,12 @@ class _Texts:
             return self.content(str.__str__(value))
         if issubclass(kind, int):
             whole = int.__int__(value)
-            return whole if abs(whole) <= _MAX_INTEGER else told_by_itself(whole)
+            return whole if abs(whole) <= MAX_INTEGER else told_by_itself(whole)
         if issubclass(kind, float):
             number = float.__float__(value)
             return number if math.isfinite(number) else str(number)
-        if depth >= _MAX_DEPTH:
-            return f"[deeper than {_MAX_DEPTH} levels]"
+        if depth >= MAX_DEPTH:
+            return f"[deeper than {MAX_DEPTH} levels]"
         if issubclass(kind, Mapping):
             return self._mapping(value, depth)
         if issubclass(kind, (list, tuple, AbstractSet)):
@@ -231,11 +231,11 @@ class _Texts:
     def _key(self, key: object, taken: Mapping[str, Any]) -> str:
         said = key if isinstance(key, str) else told_by_itself(key)
         if not self._patterns:
-            return cut(sayable(said), _MAX_KEY_LENGTH)
+            return cut(sayable(said), MAX_KEY_LENGTH)
         # Only by patterns: to a redactor of the app `role` is a text like any other.
         for redactor in self._patterns:
             said = redactor(said)
-        said = numbered = cut(sayable(said), _MAX_KEY_LENGTH)
+        said = numbered = cut(sayable(said), MAX_KEY_LENGTH)
         if numbered in taken:  # two addresses have one mask
             numbered = f"{said} {len(taken) + 1}"
         while numbered in taken:

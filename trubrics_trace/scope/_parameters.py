@@ -234,10 +234,9 @@ def _fetch_parameter(parameter: inspect.Parameter, index: int, *, is_bound: bool
         # By name first: what dresses up as the function may drop what stands before.
         if by_keyword and kwargs and wanted in kwargs:
             return kwargs[wanted]
-        if by_position:
-            given = args if instance is None or is_bound else (instance, *args)
-            if index < len(given):
-                return given[index]
+        given = _whole(instance, args, is_bound=is_bound) if by_position else ()
+        if index < len(given):
+            return given[index]
         if default is parameter.empty:
             raise TypeError(wanted)  # the call itself is about to fail in the same way
         return default
