@@ -204,7 +204,9 @@ def record_from_dict(values: Mapping[str, Any]) -> Record:
         for name, value in values.items()
         if name in known and value is not None
     }
-    return record_of(record_class, {**_FACTORIES[record_class], **said})
+    for name, empty in _FACTORIES[record_class].items():
+        said.setdefault(name, empty)
+    return record_of(record_class, said)
 
 
 def record_from_line(line: bytes) -> Record | None:
