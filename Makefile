@@ -51,7 +51,7 @@ lint: $(VENV)/test $(VENV)/lint  ## ruff, mypy strict, pyright, docstrings and s
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m codespell_lib
-	$(PYTHON) -m interrogate --quiet trubrics_trace
+	$(PYTHON) -m tests.docstrings --quiet trubrics_trace tests examples benchmarks docs
 	@if node --version >/dev/null 2>&1; \
 	then export PATH="$(abspath $(VENV))/bin:$$PATH" && pyright \
 	&& pyright --verifytypes trubrics_trace --ignoreexternal; \
