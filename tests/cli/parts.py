@@ -21,6 +21,13 @@ def root_with(tmp_path: Path, *lines: bytes, label: str = "local") -> Path:
     return root
 
 
+def behind_spool(printed: str) -> str:
+    """Return what is printed behind the first line, which says where the spool is."""
+    first, _, rest = printed.partition("\n")
+    assert first.startswith("spool: /")
+    return rest
+
+
 def records_in(printed: str) -> list[dict[str, Any]]:
     """Return what was printed as lines of JSON."""
     return [json.loads(one) for one in printed.splitlines()]

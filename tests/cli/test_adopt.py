@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.parts import behind_spool
 from tests.delivery.parts import die, line, spool_in
 from trubrics_trace import configure, flush, track_event
 from trubrics_trace.cli import main
@@ -54,7 +55,7 @@ def test_another_spool(
     leave(volume / "local", "4")
     leave(root / "local", "5")
     assert 0 == main(["adopt", str(volume)])
-    assert "3 of acme wait\n2 of local wait\n" == capsys.readouterr().out
+    assert "3 of acme wait\n2 of local wait\n" == behind_spool(capsys.readouterr().out)
     assert {"acme": 3, "local": 2} == pending_in(root)
     assert {"acme": 0, "local": 0} == pending_in(volume)
     assert [] == list(volume.glob("*/*.lock"))
@@ -104,7 +105,7 @@ def test_own_spool(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with segment.open("ab") as file:
         file.write(line("torn")[:20])
     assert 0 == main(["adopt"])
-    assert "2 of acme wait\n" == capsys.readouterr().out
+    assert "2 of acme wait\n" == behind_spool(capsys.readouterr().out)
     assert line("1") + line("2") == segment.read_bytes()
 
 
@@ -116,7 +117,7 @@ def test_too_old(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
             ten_days_ago = segment.stat().st_mtime - 10 * 24 * 3600
             os.utime(segment, (ten_days_ago, ten_days_ago))
     assert 0 == main(["adopt"])
-    assert "1 of acme wait\n0 of local wait\n" == capsys.readouterr().out
+    assert "1 of acme wait\n0 of local wait\n" == behind_spool(capsys.readouterr().out)
     assert [{}, {"expired": 1}] == [dict(one.dropped) for one in take_census(root)]
 
 
@@ -127,7 +128,7 @@ def test_more_than_is_looked_after_at_once(
     for number in range(70):
         leave(root / "acme", f"{number}")
     assert 0 == main(["adopt"])
-    assert "70 of acme wait\n" == capsys.readouterr().out
+    assert "70 of acme wait\n" == behind_spool(capsys.readouterr().out)
 
 
 def test_what_a_running_app_holds(root: Path, volume: Path) -> None:
@@ -153,7 +154,7 @@ def test_json(root: Path, volume: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_nothing_was_left(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where nothing was left that is said."""
     assert 0 == main(["adopt"])
-    assert "nothing was left\n" == capsys.readouterr().out
+    assert "nothing was left\n" == behind_spool(capsys.readouterr().out)
 
 
 def test_no_spool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,8 +24,9 @@ def root(tmp_path: Path) -> Path:
 def test_erase(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was erased is told by destination, and whose the rest is to erase."""
     assert 0 == main(["erase", "--user", "alice"])
-    *rows, last = capsys.readouterr().out.splitlines()
+    spool, *rows, last = capsys.readouterr().out.splitlines()
     told = "erased: 1 that waited, 0 that were kept, 0 that were set aside"
+    assert f"spool: {root}" == spool
     assert [f"acme: {told}", f"local: {told}"] == rows
     assert last.startswith("what was delivered is Trubrics' to erase")
 

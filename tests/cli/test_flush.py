@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.parts import behind_spool
 from tests.delivery.parts import die, line, spool_in
 from tests.delivery.servers import unused_url
 from tests.process.program import clean_environment
@@ -67,7 +68,8 @@ def test_what_waits_is_sent(
     """What waits for the account is sent, once, and the sum of it is told."""
     leave(root / label, "1", "2", "3")
     assert 0 == main(["flush"])
-    assert f"sent 3 of {label} to {label}, 0 left\n" == capsys.readouterr().out
+    said = behind_spool(capsys.readouterr().out)
+    assert f"sent 3 of {label} to {label}, 0 left\n" == said
     assert {"1": 1, "2": 1, "3": 1} == trubrics_server.record_ids
     assert {label: 0} == pending_in(root)
 
@@ -179,7 +181,8 @@ def test_nobody_answers(
     leave(root / label, "1", "2")
     assert 1 == main(["flush", "--timeout", "1"])
     error = "the last error was: no answer: ConnectionError"
-    assert f"sent 0 of {label} to {label}, 2 left; {error}\n" == capsys.readouterr().out
+    said = behind_spool(capsys.readouterr().out)
+    assert f"sent 0 of {label} to {label}, 2 left; {error}\n" == said
     assert {label: 2} == pending_in(root)
 
 
@@ -250,7 +253,7 @@ def test_key_that_is_asked_for(
     os.close(typing)
     os.close(terminal)
     assert (0, f"the API key of {label}: ") == (ended.returncode, asked), more
-    assert f"sent 1 of {label} to {label}, 0 left\n" == said
+    assert f"sent 1 of {label} to {label}, 0 left\n" == behind_spool(said)
     assert KEY not in said + asked + more
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.parts import root_with
+from tests.cli.parts import behind_spool, root_with
 from tests.delivery.parts import line
 from trubrics_trace import EventRecord
 from trubrics_trace.cli import main
@@ -96,9 +96,10 @@ def test_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """People see the largest users, nobody among them, and all together."""
-    root_with(tmp_path, *PROMPTS)
+    root = root_with(tmp_path, *PROMPTS)
     assert 0 == main(["report"])
-    first, head, *rows = capsys.readouterr().out.splitlines()
+    spool, first, head, *rows = capsys.readouterr().out.splitlines()
+    assert f"spool: {root}" == spool
     assert (
         "4 prompts of 2 users in 2 threads, 2026-01-02 03:04 to 2026-01-05 00:00 UTC"
         == first
@@ -113,7 +114,7 @@ def test_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of nothing there is a summary, and a page."""
     assert 0 == main(["report"])
-    assert "no prompt is here that fits\n" == capsys.readouterr().out
+    assert "no prompt is here that fits\n" == behind_spool(capsys.readouterr().out)
     assert "No prompt is here that fits." in page_in(tmp_path)
 
 
@@ -121,7 +122,8 @@ def test_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A page has users, threads, models and prompts, and is for nobody else to read."""
     root_with(tmp_path, *PROMPTS)
     page = Page(page_in(tmp_path, "--title", "My calls"))
-    assert f"4 prompts are told in {tmp_path / 'page.html'}\n" == capsys.readouterr().out
+    said = behind_spool(capsys.readouterr().out)
+    assert f"4 prompts are told in {tmp_path / 'page.html'}\n" == said
     headings = ["Prompts over time", "Users", "Threads", "Models", "Latest prompts"]
     assert [*headings, "My calls"] == sorted(
         set(page.texts) & {*headings, "My calls"}, key=[*headings, "My calls"].index

@@ -19,7 +19,7 @@ from tests.cli.parts import root_with
 from tests.delivery.parts import Clock, line
 from tests.process.program import clean_environment, output_of
 from trubrics_trace.cli import main
-from trubrics_trace.cli._terminal import counting
+from trubrics_trace.cli._terminal import Progress, counting
 
 COMMANDS = {
     "status": [],
@@ -212,14 +212,40 @@ def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
             yield number
 
     with os.fdopen(theirs, "w") as terminal, contextlib.redirect_stderr(terminal):
-        assert [*range(350)] == list(counting(work(), clock=clock))
+        assert [*range(350)] == list(counting(work(), Progress(clock=clock)))
     said = seen_on(ours)
     assert "\r200 records\r350 records\r\n" == said
 
 
+def test_progress_of_what_is_summed_up() -> None:
+    """It is told where the output goes to the same terminal, too: none comes meanwhile."""
+    ours, theirs = pty.openpty()
+    with (
+        os.fdopen(theirs, "w") as terminal,
+        contextlib.redirect_stderr(terminal),
+        contextlib.redirect_stdout(terminal),
+    ):
+        assert [1, 2] == list(counting([1, 2], Progress(is_shown=True)))
+        assert [1, 2, 3] == list(counting([1, 2, 3], Progress()))
+    assert "\r3 records\r\n" == seen_on(ours)
+
+
+def test_progress_towards_nothing() -> None:
+    """Nothing is seen behind a number that has fewer digits than the one before."""
+    ours, theirs = pty.openpty()
+    clock = Clock()
+    with os.fdopen(theirs, "w") as terminal, contextlib.redirect_stderr(terminal):
+        progress = Progress(clock=clock)
+        clock.now += 1
+        progress.tell(1000, "left")
+        progress.tell(999, "left")  # so soon that nobody could read it
+        progress.end(9, "left")
+    assert "\r1,000 left\r9 left    \r\n" == seen_on(ours)
+
+
 def test_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Where nobody looks there is no progress."""
-    assert [*range(350)] == list(counting(range(350)))
+    assert [*range(350)] == list(counting(range(350), Progress()))
     assert "" == capsys.readouterr().err
 
 

@@ -24,7 +24,7 @@ from ..delivery._owner import move, recover
 from ..delivery._shares import MOST_SHARES, each_orphan, take_over
 from ..delivery._spool import Spool
 from ..errors import SpoolError
-from ._status import spool_root_of
+from ._status import announced_spool
 from ._terminal import say, say_json
 
 SUMMARY = "take over what dead processes left"
@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Adopt, and print how many records that were, by destination."""
-    root = spool_root_of(options)
+    root = announced_spool(options)
     source: Path = options.source or root
     if options.source and not source.is_dir():
         message = f"there is no spool at {source}"

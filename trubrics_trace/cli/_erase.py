@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 
 from ..delivery._census import destinations_in
 from ..delivery._erased import Erasure, erase
-from ._status import spool_root_of
+from ._status import announced_spool
 from ._terminal import say, say_json
 
 SUMMARY = "forget a user, as far as the spool goes"
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     """Erase the user everywhere, and print how many records that were."""
     found = {
         place.name: erase(place, options.user, is_trial=options.dry_run)
-        for place in destinations_in(spool_root_of(options))
+        for place in destinations_in(announced_spool(options))
     }
     if options.json:
         erased = {label: dataclasses.asdict(one) for label, one in found.items()}

@@ -32,7 +32,7 @@ from .._record import EventRecord, FeedbackRecord, PromptRecord, TrackedRecord, 
 from ..delivery import _files
 from ..delivery._reader import Kept
 from ._status import spool_root_of
-from ._terminal import counting
+from ._terminal import Progress, counting
 from ._wanted import Wanted, add_wishes
 
 SUMMARY = "take records away, as JSON or CSV"
@@ -75,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
     """Write each record that is wanted."""
     wanted = Wanted.of(options)
     reader = wanted.reader(spool_root_of(options))
-    each = counting(filter(wanted.has, reader.all(wanted.since)))
+    found = filter(wanted.has, reader.all(wanted.since))
+    each = counting(found, Progress(is_shown=options.output is None))
     is_csv = options.format == "csv" and not options.json
     with _opened(options.output) as file:
         for number, row in enumerate(_csv(each) if is_csv else _jsonl(each)):

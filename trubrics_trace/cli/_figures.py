@@ -183,15 +183,18 @@ class Figures:
             self.threads.add(_text(values["thread_id"]), told)
         self.models.add(_text(values.get("model")), told)
         self.first_token.add(values.get("first_token_seconds"))
-        if kept.began is not None:
+        began = kept.began
+        if began is not None:
             self.first = min(self.first or told.at, told.at)
             hour = told.at[:13]
             if hour not in self.hours:
                 self.hours[hour] = Counter()
             self.hours[hour][told.status] += 1
-        heapq.heappush(self._latest, (kept.ended, self.all.prompts, values))
-        if len(self._latest) > _MOST_LATEST:
-            heapq.heappop(self._latest)
+        entry = ((began or 0.0) + kept.lasted, self.all.prompts, values)
+        if len(self._latest) < _MOST_LATEST:
+            heapq.heappush(self._latest, entry)
+        else:
+            heapq.heappushpop(self._latest, entry)
 
     @property
     def latest(self) -> list[dict[str, Any]]:

@@ -28,8 +28,8 @@ from ..delivery._flushes import Flush
 from ..delivery._sender import Sender
 from ..delivery._spool import Spool
 from ..errors import SpoolError
-from ._status import spool_root_of
-from ._terminal import say, say_json
+from ._status import announced_spool
+from ._terminal import Progress, say, say_json
 
 SUMMARY = "send what waits in the spool"
 EXIT_CODES = {0: "nothing is left", 1: "something is"}
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
             f"{options.destination}; set the TRUBRICS_API_KEY and TRUBRICS_HOST of that"
         )
         raise SpoolError(message)
-    root = spool_root_of(options)
+    root = announced_spool(options)
     source = LOCAL if options.source == "local" else destination
     report = _send(root, source, settings, options.timeout)
     left = sum(row.pending for row in take_census(root) if row.label == source.label)
@@ -114,10 +114,12 @@ def _send(
         batch_size=settings.batch_size,
     )
     deadline = _clock.monotonic() + timeout
-    flush = Flush(sender)
+    flush, progress = Flush(sender), Progress()
     while not flush.is_over and _clock.monotonic() < deadline:
+        progress.tell(spool.pending, "left")
         time.sleep(_POLL_SECONDS)
     report = flush.report()
+    progress.end(report.pending, "left")
     sender.stop(1.0)
     spool.close()
     return report

@@ -26,8 +26,8 @@ from .. import _clock
 from ..delivery import _files
 from ._figures import LEFT, Figures, Group, figures_of
 from ._page import moment_of, page_of, percent_of, seconds_of
-from ._status import spool_root_of, table
-from ._terminal import counting, painted, say, say_json
+from ._status import announced_spool, table
+from ._terminal import Progress, counting, painted, say, say_json
 from ._wanted import Wanted, add_wishes
 
 SUMMARY = "show what the prompts come to, also as a page"
@@ -51,9 +51,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Count, and make the page or print the summary."""
     wanted = Wanted.of(options)
-    root = spool_root_of(options)
+    root = announced_spool(options)
     each = wanted.reader(root).all(wanted.since)
-    figures = figures_of(counting(filter(wanted.has, each)))
+    figures = figures_of(counting(filter(wanted.has, each), Progress()))
     if options.html:
         page = page_of(
             figures,

@@ -44,13 +44,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the census of the spool."""
-    root = spool_root_of(options)
+    root = announced_spool(options)
     rows = take_census(root)
     if options.json:
         said = {"spool_dir": str(root), "destinations": [_as_json(row) for row in rows]}
         say_json(said)
     else:
-        say("\n".join(_lines(root, rows)))
+        say("\n".join(_lines(rows)))
     return 0
 
 
@@ -58,6 +58,14 @@ def spool_root_of(options: argparse.Namespace) -> Path:
     """Return the spool asked about: the ladder's first place that exists."""
     arguments = {"spool_dir": options.spool_dir} if options.spool_dir else {}
     return existing_root(settings_from(arguments).spool_dir)
+
+
+def announced_spool(options: argparse.Namespace) -> Path:
+    """Return it likewise, and say so first: to read all of it may take long."""
+    root = spool_root_of(options)
+    if not options.json:
+        say(f"spool: {root}", now=True)
+    return root
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -79,8 +87,7 @@ def _is_stranded(row: Census) -> bool:
     return bool(row.pending) and row.label not in ours
 
 
-def _lines(root: Path, rows: list[Census]) -> Iterator[str]:
-    yield f"spool: {root}"
+def _lines(rows: list[Census]) -> Iterator[str]:
     if not rows:
         yield "nothing has been recorded here"
         return

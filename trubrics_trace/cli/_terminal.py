@@ -22,9 +22,9 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 _TELL_EVERY_SECONDS = 0.5
 
 
-def say(text: str) -> None:
-    """Print a line."""
-    print(text)  # noqa: T201 - a command line
+def say(text: str, *, now: bool = False) -> None:
+    """Print a line; `now`, if what comes next takes long."""
+    print(text, flush=now)  # noqa: T201 - a command line
 
 
 def say_json(said: Any) -> None:
@@ -53,26 +53,47 @@ def look_away() -> None:
     os.close(nowhere)
 
 
-def counting(
-    each: Iterable[Counted], *, clock: Callable[[], float] = _clock.monotonic
-) -> Iterator[Counted]:
-    """Yield each, and tell a terminal on stderr how far that is.
+class Progress:
+    """Tells a terminal on stderr, twice a second, how far long work is.
 
-    Not where the output itself is seen there.
+    Args:
+        is_shown: Whether the work itself shows on stdout what it does; then there is none
+            of this on the same terminal.
     """
-    is_told = sys.stderr.isatty() and not sys.stdout.isatty()
-    tell_at, number = clock() + _TELL_EVERY_SECONDS, 0
+
+    def __init__(
+        self, *, is_shown: bool = False, clock: Callable[[], float] = _clock.monotonic
+    ) -> None:
+        self._is_told = sys.stderr.isatty() and not (is_shown and sys.stdout.isatty())
+        self._clock = clock
+        self._tell_at = clock() + _TELL_EVERY_SECONDS
+        self._width = 0
+
+    def tell(self, count: int, of_what: str) -> None:
+        """Say it, if it is time to."""
+        if self._is_told and self._clock() >= self._tell_at:
+            self._tell_at = self._clock() + _TELL_EVERY_SECONDS
+            self._say(f"{count:,} {of_what}", end="")
+
+    def end(self, count: int, of_what: str) -> None:
+        """Say how far it came."""
+        if self._is_told:
+            self._say(f"{count:,} {of_what}", end="\n")
+
+    def _say(self, text: str, end: str) -> None:
+        line = text.ljust(self._width)  # what is longer would be seen behind it
+        self._width = len(text)
+        print(f"\r{line}", file=sys.stderr, end=end, flush=True)  # noqa: T201 - progress
+
+
+def counting(each: Iterable[Counted], progress: Progress) -> Iterator[Counted]:
+    """Yield each record, and tell how many that are."""
+    number = 0
     for number, one in enumerate(each, 1):
         yield one
-        if is_told and not number % 100 and clock() >= tell_at:
-            tell_at = clock() + _TELL_EVERY_SECONDS
-            _tell(f"\r{number:,} records", end="")
-    if is_told:
-        _tell(f"\r{number:,} records")
-
-
-def _tell(text: str, end: str = "\n") -> None:
-    print(text, file=sys.stderr, end=end, flush=True)  # noqa: T201 - progress
+        if not number % 100:
+            progress.tell(number, "records")
+    progress.end(number, "records")
 
 
 def _is_colourful(stream: TextIO) -> bool:

@@ -137,12 +137,16 @@ def erase(directory: Path, user_id: str, *, is_trial: bool = False) -> Erasure:
         record = record_from_line(line)  # of what is none, what names them is theirs
         return record is None or erased.has(record.user_id, record.started_at)
 
+    def may_be_theirs(lines: bytes) -> bool:
+        return needle in lines or is_blank(lines) or b"\n" + BLANK in lines
+
     waiting = settled = 0
     for path in sorted(directory.glob("*.*.jsonl")):
         with contextlib.suppress(FileNotFoundError):  # delivered, and gone meanwhile
             progress, _ = read_progress(path)
             with _files.opened(path, os.O_RDONLY) as file:
-                lines = lines_of(file, 0, os.fstat(file).st_size)
+                end = os.fstat(file).st_size
+                lines = lines_of(file, 0, end, may_be_theirs)
                 found = [(at, len(line)) for at, line in lines if is_theirs(line)]
             if not is_trial:
                 _make_blank(path, found)

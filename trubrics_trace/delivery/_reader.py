@@ -22,6 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .._json import from_json
 from .._record import Record, record_from_line
 from . import _files
 from ._census import destinations_in
@@ -61,9 +62,13 @@ class Kept:
     @property
     def ended(self) -> float:
         """When it ended, likewise; the beginning of time where it does not say."""
-        lasted = self.values.get("latency_seconds")
-        seconds = float(lasted) if isinstance(lasted, (int, float)) else 0.0
-        return (self.began or 0.0) + seconds
+        return (self.began or 0.0) + self.lasted
+
+    @property
+    def lasted(self) -> float:
+        """How long it took, in seconds; none where it does not say."""
+        seconds = self.values.get("latency_seconds")
+        return float(seconds) if isinstance(seconds, (int, float)) else 0.0
 
 
 Wish = Callable[[Kept], bool]
@@ -199,7 +204,7 @@ def _by_name(sized: tuple[Path, int]) -> str:
 def _kept_in(label: str, line: bytes) -> Iterator[Kept]:
     """Yield the record that a line holds, if it holds one."""
     try:
-        values = json.loads(line)
+        values = from_json(line)
     except (ValueError, RecursionError):
         values = None
     if isinstance(values, dict) and isinstance(values.get("record_id"), str):

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from . import _files
@@ -239,15 +239,25 @@ def count_lines(file: int, start: int, end: int) -> tuple[int, int]:
     return count, whole
 
 
-def lines_of(file: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the whole lines between two offsets, each with its own."""
+def lines_of(
+    file: int, start: int, end: int, is_meant: Callable[[bytes], bool] | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the whole lines between two offsets, each with its own.
+
+    Args:
+        is_meant: Whether one of these lines, of some hundred, may be; the rest is passed
+            over, which takes a tenth of the time.
+    """
     rest, position = b"", start
     while position < end and (
         chunk := _read(file, position, min(_READ_BYTES, end - position))
     ):
         position += len(chunk)
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
+        whole, newline, rest = (rest + chunk).rpartition(b"\n")
+        if not newline or (is_meant is not None and not is_meant(whole)):
+            start += len(whole) + len(newline)
+            continue
+        for line in whole.split(b"\n"):
             yield start, line + b"\n"
             start += len(line) + 1
 
