@@ -26,7 +26,7 @@ def test_quick(took: float) -> None:
     patience = Patience(Looks(took))
     patience.note_work(0.0)
     assert patience.lost_since(0.0) is None
-    assert not patience.is_out(0.0)
+    assert patience.until <= 0.0
 
 
 def test_slow() -> None:
@@ -34,7 +34,7 @@ def test_slow() -> None:
     patience = Patience(Looks(100.06))
     patience.note_work(100.0)
     assert 0.06 == pytest.approx(patience.lost_since(100.0))
-    assert (True, False) == (patience.is_out(159.9), patience.is_out(160.0))
+    assert 160.0 == pytest.approx(patience.until)
 
 
 def test_busy_process() -> None:
@@ -42,7 +42,7 @@ def test_busy_process() -> None:
     patience = Patience(Looks(100.06), Looks(5.0, 5.04))
     patience.note_work(100.0)
     assert patience.lost_since(100.0) is None
-    assert not patience.is_out(100.0)
+    assert patience.until <= 100.0
 
 
 def test_busy_before() -> None:
@@ -59,4 +59,4 @@ def test_begin_again() -> None:
     patience.note_work(100.0)
     patience.lost_since(100.0)
     patience.begin_again()
-    assert not patience.is_out(100.1)
+    assert patience.until <= 100.1

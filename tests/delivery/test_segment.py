@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.program import output_of
+from trubrics_trace.delivery import _files
 from trubrics_trace.delivery._progress import DELIVERED, rejected
 from trubrics_trace.delivery._segment import (
     Entry,
@@ -309,13 +310,42 @@ def test_entry_of_another_segment(path: Path) -> None:
     )[:2]
 
 
-def test_line_of_a_signal_s_handler(path: Path) -> None:
-    """A line that came between is found by the next one, and counted."""
-    segment, other = segment_with(path), Segment(path)
-    other.recover()
-    other.append(b"between\n")
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_line_of_a_signal_s_handler(
+    path: Path, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that comes in the middle of another, around its write, is counted, too."""
+    segment, append_whole = segment_with(path), _files.append_whole
+
+    def interrupted(file: int, content: bytes, size: int) -> None:
+        monkeypatch.setattr(_files, "append_whole", append_whole)
+        if when == "before":
+            segment.append(b"between\n")
+        append_whole(file, content, size)
+        if when == "after":
+            segment.append(b"between\n")
+
+    monkeypatch.setattr(_files, "append_whole", interrupted)
     segment.append(b"last\n")
-    assert [*LINES, b"between\n", b"last\n"] == waiting(segment)
-    assert len(LINES) + 2 == segment.stored
-    other.close()
+    assert {*LINES, b"between\n", b"last\n"} == {*waiting(segment)}
+    assert (len(LINES) + 2, path.stat().st_size) == (segment.stored, segment.size)
+    segment.append(b"more\n")
+    assert (len(LINES) + 3, path.stat().st_size) == (segment.stored, segment.size)
+    segment.close()
+
+
+def test_append_that_is_stopped(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that was written, and not noted, is counted with the next one."""
+    segment, append_whole = segment_with(path), _files.append_whole
+
+    def stopped(file: int, content: bytes, size: int) -> None:
+        append_whole(file, content, size)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_files, "append_whole", stopped)
+        segment.append(b"unnoted\n")
+    segment.append(b"last\n")
+    assert [*LINES, b"unnoted\n", b"last\n"] == waiting(segment)
+    assert (len(LINES) + 2, path.stat().st_size) == (segment.stored, segment.size)
     segment.close()

@@ -15,14 +15,14 @@ def test_said_when_asked(caplog: pytest.LogCaptureFixture) -> None:
     tidings.refused(OSError(28, "No space left on device"))
     tidings.slow(0.25)
     tidings.dropped("spool_full", 1234)
-    assert ([], True) == (caplog.messages, bool(tidings))
+    assert ([], True) == (caplog.messages, bool(tidings.waiting))
     tidings.say()
     full, slow, dropped = caplog.messages
     assert "refused /a/place (No space left on device)" in full
     assert "/a/place took 0.25 s" in slow
     assert dropped.startswith("1,234 of the oldest records were dropped (spool_full)")
     assert {"spool_refused": 1, "spool_slow": 1} == stats().noticed
-    assert not tidings
+    assert not tidings.waiting
 
 
 def test_said_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -41,7 +41,7 @@ def test_memory_that_was_meant() -> None:
     """Where no disk was to take records, that none does is nothing to tell."""
     tidings = Tidings(":memory:")
     tidings.refused(OSError("no disk"))
-    assert not tidings
+    assert not tidings.waiting
 
 
 def test_strict_mode() -> None:
@@ -53,4 +53,4 @@ def test_strict_mode() -> None:
     for reason in ("spool_refused", "spool_slow"):
         with pytest.raises(TelemetryError, match=reason):
             tidings.say()
-    assert not tidings
+    assert not tidings.waiting

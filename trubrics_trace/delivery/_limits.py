@@ -23,16 +23,17 @@ class Limits:
         max_bytes: Of all its segments; beyond it the oldest are dropped.
         max_age: Seconds since the last record of a segment; beyond it that is dropped.
         keep_delivered: Seconds for which a delivered segment stays, to be read.
+        segment_bytes: How long a segment may grow before another is begun.
     """
 
     max_bytes: int
     max_age: float = math.inf
     keep_delivered: float = 0.0
+    segment_bytes: int = dataclasses.field(init=False)
 
-    @property
-    def segment_bytes(self) -> int:
-        """How long a segment may grow before another is begun."""
-        return min(_SEGMENT_BYTES, self.max_bytes // _LEAST_SEGMENTS)
+    def __post_init__(self) -> None:
+        most = min(_SEGMENT_BYTES, self.max_bytes // _LEAST_SEGMENTS)
+        object.__setattr__(self, "segment_bytes", most)
 
     @property
     def aside_bytes(self) -> int:

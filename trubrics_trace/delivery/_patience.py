@@ -16,7 +16,11 @@ _SLOW_SECONDS = 60.0
 
 
 class Patience:
-    """Leaves a disk alone for a minute after a write that took too long."""
+    """Leaves a disk alone for a minute after a write that took too long.
+
+    Attributes:
+        until: When the disk may be tried again; mostly that is in the past.
+    """
 
     def __init__(
         self,
@@ -25,16 +29,12 @@ class Patience:
     ) -> None:
         self._clock = clock
         self._work_clock = work_clock
-        self._until = 0.0
+        self.until = 0.0
         self._worked = self._worked_at = -math.inf
-
-    def is_out(self, now: float) -> bool:
-        """Whether the disk is to be left alone now."""
-        return now < self._until
 
     def begin_again(self) -> None:
         """Give the disk another chance at once."""
-        self._until = 0.0
+        self.until = 0.0
 
     def note_work(self, now: float) -> None:
         """Note, before a write, what this process has worked so far.
@@ -58,5 +58,5 @@ class Patience:
             return None
         if self._work_clock() - self._worked > (now - self._worked_at) / 2:
             return None
-        self._until = began + _SLOW_SECONDS
+        self.until = began + _SLOW_SECONDS
         return took

@@ -40,6 +40,7 @@ class Segment:
         self._unsaved = b""  # notes that the disk refused
         size = 0 if create else os.fstat(self._file).st_size
         self._extent = size, 0  # bytes and lines, known together
+        self._is_known = True  # false from before a write until it is noted
         self._synced_bytes = 0
         self._times: list[tuple[int, float]] = []  # the end of a line, and when it was put
 
@@ -84,14 +85,18 @@ class Segment:
         Raises:
             OSError: The disk refused; nothing of the line is left behind.
         """
-        size, stored = self._extent
+        extent, is_known, self._is_known = self._extent, self._is_known, False
+        size, stored = extent
+        longer = size + len(line), stored + 1
         _files.append_whole(self._file, line, size)
+        # No signal handler comes between a look and what is set by it. One that did write,
+        # or a write before that was never noted: then the file is looked at.
+        if is_known and self._extent is extent:
+            self._extent = longer
+            self._is_known = True
+            return
         with contextlib.suppress(OSError):  # closed meanwhile by a signal handler
-            # Where an append leaves the file is where it ends; `fstat` costs four times it.
-            if os.lseek(self._file, 0, os.SEEK_CUR) == size + len(line):
-                self._extent = size + len(line), stored + 1
-            else:
-                self.catch_up()
+            self.catch_up()
 
     def note_time(self, now: float) -> None:
         """Remember, to the second, when the line was put that was appended last."""
@@ -115,6 +120,7 @@ class Segment:
         end = os.fstat(self._file).st_size
         if end > size:
             self._extent = end, stored + count_lines(self._file, size, end)[0]
+        self._is_known = True
 
     def unsettled(self) -> Iterator[Entry]:
         """Yield each whole line that is not settled, oldest first."""

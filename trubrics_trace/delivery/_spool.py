@@ -79,14 +79,15 @@ class Spool:
     def put(self, line: bytes) -> None:
         """Keep one record: on return it survives the process, or is counted."""
         self._patience.note_work(now := self._clock())
-        is_hurried = self._patience.is_out(now) and len(self._late) < _MOST_LATE
+        is_hurried = now < self._patience.until and len(self._late) < _MOST_LATE
         if self._lock.acquire(timeout=0.0 if is_hurried else MOST_SECONDS):
             try:
-                self._catch_up(_MOST_CAUGHT_UP)
+                if self._late or not self._is_counted:
+                    self._catch_up(_MOST_CAUGHT_UP)
                 self._put(line)
             finally:
                 self._lock.release()
-            if self._tidings:
+            if self._tidings.waiting:
                 self._tidings.say()
         elif len(self._late) < _MOST_LATE:
             self._late.append(line)
@@ -173,8 +174,7 @@ class Spool:
     def tend(self) -> None:
         """Bring to the disk what is in memory, however slow the disk is."""
         with self._lock:
-            began = self._clock()
-            self._patience.note_work(began)
+            self._patience.note_work(began := self._clock())
             self._catch_up()
             if self._tend(began) and self._patience.lost_since(began) is None:
                 self._patience.begin_again()
@@ -201,7 +201,7 @@ class Spool:
     @property
     def wants_tending(self) -> bool:
         """Whether records wait in memory for somebody with more patience."""
-        is_slow = self._patience.is_out(self._clock())
+        is_slow = self._clock() < self._patience.until
         return bool(self._late or (is_slow and self._contents.is_in_memory))
 
     @property
@@ -264,7 +264,7 @@ class Spool:
     def _put(self, line: bytes) -> None:
         recounts, self._is_counted, self._is_closing = self._recounts, False, False
         now = self._clock()
-        is_slow = self._patience.is_out(now)
+        is_slow = now < self._patience.until
         if now >= self._tend_at and not is_slow:
             self._tend(now)
         if is_slow and not self._contents.is_memory_full:

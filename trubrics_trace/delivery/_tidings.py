@@ -14,17 +14,21 @@ from ._directory import MEMORY
 
 
 class Tidings:
-    """Messages about one place, said in order. Safe under threads."""
+    """Messages about one place, said in order. Safe under threads.
+
+    Attributes:
+        waiting: Those that are yet to be said.
+    """
 
     def __init__(self, place: str) -> None:
         self._place = place
-        self._waiting: deque[Callable[[], None]] = deque()
+        self.waiting: deque[Callable[[], None]] = deque()
 
     def refused(self, error: OSError) -> None:
         """Tell that the disk takes no record, unless none was to take it."""
         if self._place == MEMORY:
             return
-        self._waiting.append(
+        self.waiting.append(
             lambda: ledger.fault(
                 "spool_refused",
                 "records are kept in memory, and lost with the process, because the disk "
@@ -35,7 +39,7 @@ class Tidings:
 
     def slow(self, took: float) -> None:
         """Tell that a write took so many seconds."""
-        self._waiting.append(
+        self.waiting.append(
             lambda: ledger.fault(
                 "spool_slow",
                 f"records of the next minute are kept in memory, because {self._place} "
@@ -46,7 +50,7 @@ class Tidings:
 
     def dropped(self, reason: str, count: int) -> None:
         """Tell that the oldest were let go of; at most once a minute."""
-        self._waiting.append(
+        self.waiting.append(
             lambda: ledger.say(
                 f"dropped {reason}",
                 f"{count:,} of the oldest records were dropped ({reason}), because nothing "
@@ -66,8 +70,5 @@ class Tidings:
 
     def _next(self) -> Callable[[], None] | None:
         with contextlib.suppress(IndexError):  # not asked first: another may take the last
-            return self._waiting.popleft()
+            return self.waiting.popleft()
         return None
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)

@@ -55,10 +55,9 @@ def tell_answer(
     if is_cached:
         said["cache_hit"] = True
     said.update(tries)
+    infos.append(llm_output)  # it names the model at last
     for field, words in _NAMED:
-        name = model.get(field)
-        name = name or _first_of(infos, *words) or first_text(llm_output, *words)
-        if name:
+        if name := model.get(field) or _first_of(infos, *words):
             said[field] = name
     if "parameters" in model:
         said["parameters"] = model["parameters"]
@@ -112,6 +111,6 @@ def _is_from_cache(message: Any) -> bool:
 
 def _first_of(infos: Iterable[Mapping[str, Any]], *keys: str) -> str | None:
     for info in infos:
-        if (text := first_text(info, *keys)) is not None:
+        if info and (text := first_text(info, *keys)) is not None:
             return text
     return None

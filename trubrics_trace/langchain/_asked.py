@@ -85,12 +85,10 @@ def first_text(values: Mapping[str, Any], *keys: str) -> str | None:
 
 
 def _parameters(said: Mapping[str, Any], metadata: Mapping[str, Any]) -> FrozenDict | None:
-    names = said.keys() & _PLACES.keys()
-    told = {
-        name: kept(said[name])
-        for name in (sorted(names, key=_PLACES.__getitem__) if len(names) > 1 else names)
-        if said[name] is not None
-    }
+    names = [name for name in said if name in _PLACES]
+    if len(names) > 1:
+        names.sort(key=_PLACES.__getitem__)
+    told = {name: kept(said[name]) for name in names if said[name] is not None}
     if metadata.keys().isdisjoint(_STANDARD):
         return FrozenDict(told) if told else None
     for standard, words in _STANDARD.items():

@@ -271,7 +271,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         turn = note_of(run_id, parent_run_id, scope, attributes, asked, metadata, kwargs)
         turn.said = said
         turn.is_usual = self._is_hooks_own
-        turn.send_to(self._recipient())
+        turn.recipients = (self._recipient(),)
         turns.join_run(turn, parent_run_id, name)
         given_up = turns.begin(run_id, turn)
         watch(turn, run_id)

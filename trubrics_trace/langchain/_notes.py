@@ -40,8 +40,10 @@ class Turn:
     Attributes:
         asked: What was asked, as fields of its record.
         model: Who was asked, likewise.
+        pieces: What was heard of a stream.
         said: What no handler's own keywords have said of who asks.
         is_usual: Whether it was heard of by the scope's handler alone.
+        recipients: Where the record goes, each destination once.
         apart: Where another user's handler sends: to that one it is the other user's.
         attempts: Those that it is one of.
         user_turn: What it is told as a part of.
@@ -50,6 +52,8 @@ class Turn:
     """
 
     first_token: float | None = None
+    recipients: tuple[Settings, ...] = ()
+    apart: tuple[tuple[Settings, Attributes], ...] = ()
     said: Attributes = NOTHING
     is_usual = True
     attempts: Attempts | None = None
@@ -77,12 +81,16 @@ class Turn:
         self.started_at = _clock.utc_now()
         self.started = _clock.monotonic()
         self.pieces: list[str] = []
-        self.recipients: dict[str, Settings] = {}
-        self.apart: list[tuple[Settings, Attributes]] = []
 
     def send_to(self, recipient: Settings) -> None:
         """Have the record sent there, too."""
-        self.recipients.setdefault(recipient.destination.label, recipient)
+        if not self.goes_to(recipient):
+            self.recipients += (recipient,)
+
+    def goes_to(self, recipient: Settings) -> bool:
+        """Whether the record is sent to that destination."""
+        label = recipient.destination.label
+        return any(one.destination.label == label for one in self.recipients)
 
     def join(self, own: Attributes, recipient: Settings) -> None:
         """Take in what another handler of the same call says: one record, of both.
@@ -93,11 +101,11 @@ class Turn:
         theirs = merge(own, self.said)
         if self.is_usual:  # whoever was given by hand sends it, and nobody else
             self.is_usual = False
-            self.recipients.clear()
+            self.recipients = ()
             self.attributes = theirs
-        is_elsewhere = recipient.destination.label not in self.recipients
+        is_elsewhere = not self.goes_to(recipient)
         if is_elsewhere and theirs.user_id != self.attributes.user_id:
-            self.apart.append((recipient, theirs))
+            self.apart += ((recipient, theirs),)
             return
         self.attributes = merge(own, self.attributes)
         self.send_to(recipient)

@@ -90,16 +90,17 @@ def usage_of(generations: list[Any], llm_output: Any) -> dict[str, int]:
             the first that says anything is believed, and none are added up.
         llm_output: What the model said of the call as a whole.
     """
+    for generation in generations:  # where LangChain has it, of most models
+        usage = getattr(_message(generation), "usage_metadata", None)
+        if usage and (counts := _counts(_mapping(usage))):
+            return counts
     for usage in _candidates(generations, llm_output):
-        counts = _counts(usage) if usage else None
-        if counts:
+        if usage and (counts := _counts(usage)):
             return counts
     return {}
 
 
 def _candidates(generations: list[Any], llm_output: Any) -> Iterator[Mapping[str, Any]]:
-    for generation in generations:
-        yield _mapping(getattr(_message(generation), "usage_metadata", None))
     for key in _KEYS:
         yield _mapping(_mapping(llm_output).get(key))
     for generation in generations:
@@ -116,14 +117,11 @@ _DETAIL_KEYS = frozenset(place[0] for places in _DETAILS.values() for place in p
 
 
 def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
-    read, written, total = map(usage.get, _WORDS)
+    told: Iterator[Any] = map(usage.get, _WORDS)
+    read, written, total = told
     # LangChain's own words, most often; the sum shows that nothing stands beside them.
-    if (
-        _is_count(read)
-        and _is_count(written)
-        and _is_count(total)
-        and total == read + written
-    ):
+    are_whole = type(read) is type(written) is type(total) is int
+    if are_whole and read >= 0 <= written and total == read + written:
         counts = {"input_tokens": read, "output_tokens": written, "total_tokens": total}
     else:
         counts = _counts_in_any_words(usage)

@@ -9,6 +9,7 @@ Rule 3: of two, the inner one wins; tags add up, outer first; metadata merges by
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
@@ -91,6 +92,7 @@ def without_identity(said: Attributes) -> Attributes:
     return said._replace(user_id=NOT_GIVEN, thread_id=NOT_GIVEN, session_id=NOT_GIVEN)
 
 
+@functools.lru_cache(maxsize=256)  # most calls have the tags of the one before
 def union(outer: tuple[str, ...], inner: tuple[str, ...]) -> tuple[str, ...]:
     """Return the tags of both, outer first, each once."""
     if not inner:
