@@ -4,11 +4,16 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 MODEL := examples/chat/model.txt
 
+# A version manager shows all its Pythons only where it is asked to.
+ifndef PYENV_VERSION
+export PYENV_VERSION := $(shell pyenv versions --bare 2>/dev/null | paste -sd: -)
+endif
+
 # The newest Python that runs (a version manager's shim may only pretend to) and that
 # can make environments. `make test BASE_PYTHON=python3.12` takes another one.
 BASE_PYTHON = $(shell \
 	for python in python3.13 python3.12 python3.11 python3.10 python3; do \
-	$$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 10))' \
+	PYENV_VERSION=$(PYENV_VERSION) $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 10))' \
 	>/dev/null 2>&1 && echo $$python && break; done)
 
 ifeq ($(shell uv --version 2>/dev/null),)
@@ -61,9 +66,7 @@ docs: $(VENV)/docs  ## the site, in build/site; without network, and any warning
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build
 	@echo 'open build/site/index.html'
 
-# A version manager shows all its Pythons to nox only where it is asked to.
-matrix: $(VENV)/lint  ## what a version could break, on each Python that is here
-	PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | paste -sd: -) \
+matrix: $(VENV)/lint  ## what a version could break, on the oldest of each
 	$(PYTHON) -m nox --session versions --no-error-on-missing-interpreters $(NOX)
 
 coverage: $(VENV)/test  ## of all that ran with COVER=1, combined: 100 %
