@@ -241,7 +241,12 @@ def thawed(value: Any) -> Any:
 
 def _frozen(value: Any) -> Any:
     if isinstance(value, dict):
-        return FrozenDict({key: _frozen(item) for key, item in value.items()})
+        return FrozenDict(
+            {
+                key: item if type(item) in _LEAVES else _frozen(item)
+                for key, item in value.items()
+            }
+        )
     if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
+        return tuple([item if type(item) in _LEAVES else _frozen(item) for item in value])
     return value

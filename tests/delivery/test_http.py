@@ -202,6 +202,22 @@ def test_name_of_this_machine_needs_no_proxy(
     assert (is_local, not is_local) == (bool(server.requests), bool(proxy.requests))
 
 
+def test_environment_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection keeps the proxy it began with; the next one asks anew."""
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    served = answer("200 OK", b"{}")
+    with serve_raw(served) as before, serve_raw(served) as after:
+        monkeypatch.setenv("http_proxy", before.url)
+        for again in (1, 2):
+            kept = Connection()
+            for _ in range(2):
+                kept.request("POST", "http://elsewhere.invalid", body=[])
+                monkeypatch.setenv("http_proxy", after.url)
+            kept.close()
+            assert (2, 2 * again - 2) == (len(before.requests), len(after.requests))
+
+
 def test_password_of_a_netrc_file(
     connection: Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -60,7 +60,7 @@ class Connection:
 
     def __init__(self, deadline: Deadline | None = None) -> None:
         self._deadline = deadline or Deadline()
-        self._session = requests.Session()
+        self._session = _Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(self._deadline))
         self._session.headers["Accept-Encoding"] = "identity"
@@ -108,6 +108,28 @@ class Connection:
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
+
+
+class _Session(requests.Session):
+    """Asks the environment once for an address, which takes as long as all the rest.
+
+    For its proxies and certificates: they are those of the connection, which stays.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        """Return what holds for a request to this address."""
+        address = urlsplit(url)[:2]
+        if address not in self._known:
+            self._known[address] = super().merge_environment_settings(
+                url, proxies, stream, verify, cert
+            )
+        return self._known[address]
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
