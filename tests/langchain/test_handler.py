@@ -986,7 +986,7 @@ def test_too_many_calls_at_once(
         with trubrics_scope(user_id="alice"):
             stream = model("42").stream("The first")
             next(stream)
-            (noted,) = [turn for turn, _ in turns._turns.values()]
+            (noted,) = turns._turns.values()
             assert {None} == {turns.begin(run_id, noted) for run_id in run_ids}
 
             model("43").invoke("One more")

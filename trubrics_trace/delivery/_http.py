@@ -111,9 +111,10 @@ class Connection:
 
 
 class _Session(requests.Session):
-    """Asks the environment once for an address, which takes as long as all the rest.
+    """Asks the environment once for each address.
 
-    For its proxies and certificates: they are those of the connection, which stays.
+    It takes as long as the rest of a request. Proxies and certificates are those of the
+    connection, which stays.
     """
 
     def __init__(self) -> None:

@@ -13,7 +13,6 @@ LangChain shields its callbacks, in tasks of their own.
 from __future__ import annotations
 
 import sys
-import weakref
 from types import FrameType
 from typing import Any
 from uuid import UUID
@@ -26,13 +25,20 @@ from ..scope._scope import Scope
 from ._frames import Codes, keep, module_of
 from ._notes import Failure, Turn
 from ._telling import note_unfinished, status_of, tell, tell_run
-from ._turns import turns
+from ._turns import Watch, turns
 
 _TURNS_OF_THE_LOOP = 3
 
-# By its id, what each task that waits for an answer waits for. The reference tells whether
-# the id is still that task's.
-_waiting: dict[int, tuple[weakref.ref[Any], set[int]]] = {}
+
+class Waiting(Watch):
+    """A reference to a task that waits, and the calls that end with it."""
+
+    __slots__ = ("calls",)
+    calls: set[int]
+
+
+# By a task's id. The reference tells whether the id is still that task's.
+_waiting: dict[int, Waiting] = {}
 
 
 def end_call(
@@ -91,7 +97,7 @@ def settle_scope(scope: Scope) -> None:
     if _waiting and running_loop() is not None:
         entry = _waiting.get(id(_task()))
         if entry is not None:
-            turns.give_up(entry[1], lambda turn: turn.scope is scope)
+            turns.give_up(entry.calls, lambda turn: turn.scope is scope)
     settle()
 
 
@@ -107,11 +113,13 @@ def watch(turn: Turn, run_id: UUID) -> None:
         return
     key = id(task)
     entry = _waiting.get(key)
-    if entry is None or entry[0]() is not task:
-        entry = _waiting[key] = (weakref.ref(task, _forget), set())
+    if entry is None or entry() is not task:
+        entry = Waiting(task, _forget)
+        entry.key, entry.calls = key, set()
+        _waiting[key] = entry
         task.add_done_callback(_task_is_done)
-    entry[1].add(run_id.int)
-    turn.watched = entry[1]
+    entry.calls.add(run_id.int)
+    turn.watched = entry.calls
 
 
 def forget_tasks() -> None:
@@ -123,16 +131,15 @@ def _task() -> Any:
     return sys.modules["asyncio"].current_task()
 
 
-def _forget(dead: weakref.ref[Any]) -> None:
-    for key, (reference, _) in tuple(_waiting.items()):
-        if reference is dead:
-            _waiting.pop(key, None)
+def _forget(dead: Waiting) -> None:
+    if _waiting.get(dead.key) is dead:
+        _waiting.pop(dead.key, None)
 
 
 def _task_is_done(task: Any) -> None:
     entry = _waiting.pop(id(task), None)
-    if entry is not None and entry[1]:
-        _after(_TURNS_OF_THE_LOOP, task.get_loop(), entry[1])
+    if entry is not None and entry.calls:
+        _after(_TURNS_OF_THE_LOOP, task.get_loop(), entry.calls)
 
 
 def _after(turns_left: int, loop: Any, keys: set[int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import _clock
@@ -47,17 +47,20 @@ class Turn:
         apart: Where another user's handler sends: to that one it is the other user's.
         attempts: Those that it is one of.
         user_turn: What it is told as a part of.
+        watch: What tells that nobody can report its end any more.
         watched: The calls of the task that it ends with.
         began_in_loop: Whether it did, and so might be cancelled.
     """
 
     first_token: float | None = None
+    pieces: Sequence[str] = ()
     recipients: tuple[Settings, ...] = ()
     apart: tuple[tuple[Settings, Attributes], ...] = ()
     said: Attributes = NOTHING
     is_usual = True
     attempts: Attempts | None = None
     user_turn: UserTurn | None = None
+    watch: object = None
     watched: set[int] | None = None
     began_in_loop = False
 
@@ -80,7 +83,6 @@ class Turn:
         self.model = model
         self.started_at = _clock.utc_now()
         self.started = _clock.monotonic()
-        self.pieces: list[str] = []
 
     def send_to(self, recipient: Settings) -> None:
         """Have the record sent there, too."""
@@ -115,7 +117,8 @@ class Turn:
         if self.first_token is None:
             self.first_token = _clock.monotonic()
         # A list of content blocks, where the answer may be more than text.
-        self.pieces.append(token if isinstance(token, str) else text_of(token, between=""))
+        piece = token if isinstance(token, str) else text_of(token, between="")
+        vars(self).setdefault("pieces", []).append(piece)  # of threads, one makes the list
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from .. import _clock, _notices, _runtime
@@ -31,6 +32,17 @@ MAX_RUNNING = 100_000  # calls at once; beyond it the oldest note is given up, c
 when_beginning: list[Callable[[Turn], object]] = []
 
 
+class Watch(weakref.ref[Any]):
+    """A reference that tells what died: a run's id, or a task, by its key.
+
+    One callback serves all: a function for each call would be four objects more, which the
+    garbage collector looks at as long as the call runs.
+    """
+
+    __slots__ = ("key",)
+    key: int
+
+
 class Turns:
     """The notes of running calls, and of the live runs around them.
 
@@ -38,15 +50,15 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._turns: dict[int, tuple[Turn, weakref.ref[UUID]]] = {}
+        self._turns: dict[int, Turn] = {}
         # None: over, and known to be while a context that outlived it holds its id.
-        self._runs: dict[int, tuple[LiveRun | None, weakref.ref[UUID]]] = {}
+        self._runs: dict[int, tuple[LiveRun | None, Watch]] = {}
         self._orphans: deque[tuple[int, float]] = deque()
         self._abandoned: deque[LiveRun] = deque()
+        self._when_gone = self._orphan, self._abandon  # a call, a run
 
     def begin_run(self, run_id: UUID, parent: UUID | None, name: str | None) -> None:
         """Note a chain, tool or retriever, until its end or its collection."""
-        key = run_id.int
         live = self.run_of(parent)
         owner = self.owner_of(parent)
         place = live.place if live is not None else None
@@ -67,14 +79,17 @@ class Turns:
             user_turn=user_turn,
             is_root=live is None,
         )
-        runs, abandoned = self._runs, self._abandoned
+        watch = Watch(run_id, self._when_gone[1])
+        watch.key = run_id.int
+        self._runs[watch.key] = (run, watch)
 
-        def forget(_: object) -> None:
-            noted = runs.pop(key, None)
-            if noted is not None and noted[0] is not None:
-                abandoned.append(noted[0])
+    def _abandon(self, gone: Watch) -> None:
+        noted = self._runs.pop(gone.key, None)
+        if noted is not None and noted[0] is not None:
+            self._abandoned.append(noted[0])
 
-        runs[key] = (run, weakref.ref(run_id, forget))
+    def _orphan(self, gone: Watch) -> None:
+        self._orphans.append((gone.key, _clock.monotonic()))
 
     def end_run(self, run_id: UUID) -> LiveRun | None:
         """End a run: from here on it gives its user to nobody."""
@@ -153,39 +168,34 @@ class Turns:
         """Note a call; return the note that had to be given up for it, if any."""
         for do in when_beginning:
             do(turn)
-        key = run_id.int
-        orphans = self._orphans
-        watch = weakref.ref(run_id, lambda _: orphans.append((key, _clock.monotonic())))
-        self._turns[key] = (turn, watch)
+        turn.watch = watch = Watch(run_id, self._when_gone[0])
+        watch.key = run_id.int
+        self._turns[watch.key] = turn
         if len(self._turns) <= MAX_RUNNING:
             return None
-        evicted = self._turns.pop(next(iter(self._turns)), None)
-        return None if evicted is None else evicted[0]
+        return self._turns.pop(next(iter(self._turns)), None)
 
     def get(self, run_id: UUID) -> Turn | None:
         """Return the note of a running call, and leave it."""
-        noted = self._turns.get(run_id.int)
-        return None if noted is None else noted[0]
+        return self._turns.get(run_id.int)
 
     def running(self) -> list[Turn]:
         """Return the notes of all running calls, and leave them."""
-        return [turn for turn, _ in tuple(self._turns.values())]
+        return list(self._turns.values())
 
     def take(self, run_id: UUID) -> Turn | None:
         """Take a call's note back; whoever comes first has it, and nobody after."""
-        noted = self._turns.pop(run_id.int, None)
-        if noted is None:
-            return None
-        if noted[0].watched is not None:
-            noted[0].watched.discard(run_id.int)
-        return noted[0]
+        turn = self._turns.pop(run_id.int, None)
+        if turn is not None and turn.watched is not None:
+            turn.watched.discard(run_id.int)
+        return turn
 
     def give_up(self, keys: set[int], is_over: Callable[[Turn], bool]) -> None:
         """Let those of these calls be orphans whose end is proven."""
         now = _clock.monotonic()
         for key in tuple(keys):
-            noted = self._turns.get(key)
-            if noted is None or is_over(noted[0]):
+            turn = self._turns.get(key)
+            if turn is None or is_over(turn):
                 keys.discard(key)
                 self._orphans.append((key, now))
 
@@ -216,9 +226,9 @@ class Turns:
                 key, ended = self._orphans.popleft()
             except IndexError:  # another thread has taken the last
                 break
-            noted = self._turns.pop(key, None)
-            if noted is not None:
-                orphans.append((noted[0], ended))
+            turn = self._turns.pop(key, None)
+            if turn is not None:
+                orphans.append((turn, ended))
         return orphans
 
     def clear(self) -> None:

@@ -199,12 +199,11 @@ def _around_call(recipe: Recipe, name: str) -> _Wrapper:
 
 
 def _around_coroutine(recipe: Recipe, name: str, own: Any, *, is_native: bool) -> _Wrapper:
-    async def around(
-        begin: Callable[[], Any], instance: Any, args: Any, kwargs: Any
-    ) -> Any:
+    async def around(begin: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         scope = await _open_awaited(recipe, name, instance, args, kwargs)
         try:
             body = begin() if is_native else _begin_inside(begin)
+            del begin, instance, args, kwargs  # the body has what it needs of them
             return close_with(await Steps(body, scope), scope)
         except BaseException:
             finish(scope)
