@@ -10,7 +10,9 @@ run in which the no-op handler comes out faster than nothing is worth nothing, a
 no trace; any other is kept in `benchmarks/results.json`, and drawn in `docs/overhead.svg`.
 
 Calls one upon the other find everything in the processor's caches; at a rate each finds
-them cold, as in an app that waits for its model.
+them cold, as in an app that waits for its model. There each process asks with and without
+by turns, and the call in the middle counts: from one process to the next a cold call
+differs by more than what is measured.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
+from statistics import mean, median
 
 from benchmarks.drawing import draw
 from benchmarks.results import keep
@@ -39,55 +42,91 @@ WARM_UP = 200  # calls, in which everything is imported, opened and specialised
 COLUMNS = ("caller sync", "caller async", "process sync", "process async")
 
 
-def measured(way: Recording, rate: float) -> list[float]:
-    """Return the microseconds of a call, in the order of the columns.
+class Asking:
+    """Asks by turns, and keeps what each call has taken of its thread: seconds.
 
-    At a rate the waits between the calls are among them, as they are for every way.
+    Args:
+        ways: The one that is measured last.
+        rate: Calls a second; 0 for one upon the other.
     """
 
-    def sync(calls: int, seconds: float) -> None:
-        for early in due(calls, seconds):
+    def __init__(self, ways: Sequence[Recording], rate: float) -> None:
+        self._ways = ways
+        self._rate = rate
+        self._loop = asyncio.new_event_loop()
+        self._taken: list[list[float]] = []
+
+    def sync(self, calls: int, rate: float) -> None:
+        """Ask each way so many times, in this thread."""
+        for turn, early in self._due(calls, rate):
             if early:
                 time.sleep(early)
-            way.ask("alice")
+            started = time.thread_time()
+            self._ways[turn].ask("alice")
+            self._taken[turn].append(time.thread_time() - started)
 
-    def in_loop(calls: int, seconds: float) -> None:
+    def in_loop(self, calls: int, rate: float) -> None:
+        """Ask each way so many times, in a task."""
+
         async def ask_all() -> None:
-            for early in due(calls, seconds):
+            for turn, early in self._due(calls, rate):
                 if early:
                     await asyncio.sleep(early)
-                await way.aask("alice")
+                started = time.thread_time()
+                await self._ways[turn].aask("alice")
+                self._taken[turn].append(time.thread_time() - started)
 
-        loop.run_until_complete(ask_all())
+        self._loop.run_until_complete(ask_all())
 
-    loop = asyncio.new_event_loop()
-    found = [lowest_of(ask, way.finish, rate) for ask in (sync, in_loop)]
-    loop.close()
-    return [column for columns in zip(*found, strict=True) for column in columns]
+    def _due(self, calls: int, rate: float) -> Iterator[tuple[int, float]]:
+        """Yield, before each call, whose turn it is, and how many seconds it is early."""
+        self._taken = [[] for _ in self._ways]
+        started = time.monotonic()
+        for number in range(calls * len(self._ways)):
+            early = started + number / rate - time.monotonic() if rate else 0.0
+            yield number % len(self._ways), max(0.0, early)
 
-
-def lowest_of(
-    ask: Callable[[int, float], None], finish: Callable[[], object], rate: float
-) -> tuple[float, float]:
-    """Return the microseconds of a call: of its caller, of its process."""
-    chunks, calls = (CHUNKS_AT_A_RATE, CALLS_AT_A_RATE) if rate else (CHUNKS, CALLS)
-    ask(WARM_UP, 0)
-    finish()
-    callers, processes = [], []
-    for _ in range(chunks):
-        caller, process = time.thread_time(), time.process_time()
-        ask(calls, 1 / rate if rate else 0)
-        callers.append(time.thread_time() - caller)
+    def lowest(self, ask: Callable[[int, float], None]) -> tuple[float, float]:
+        """Return the microseconds of a call, of its caller and of its process."""
+        chunks, calls = CHUNKS, CALLS
+        if self._rate:
+            chunks, calls = CHUNKS_AT_A_RATE, CALLS_AT_A_RATE
+        finish = self._ways[-1].finish
+        ask(WARM_UP, 0)
         finish()
-        processes.append(time.process_time() - process)
-    return min(callers) / calls * 1e6, min(processes) / calls * 1e6
+        callers, processes = [], []
+        for _ in range(chunks):
+            caller, process = time.thread_time(), time.process_time()
+            ask(calls, self._rate)
+            asking = time.thread_time() - caller
+            finish()
+            others = time.process_time() - process - asking
+            callers.append(self._of_a_call())
+            processes.append(callers[-1] + others / calls)
+        middle = median if self._rate else min
+        return middle(callers) * 1e6, middle(processes) * 1e6
+
+    def _of_a_call(self) -> float:
+        """Return what a call has taken: by turns, the one in the middle more."""
+        if len(self._ways) == 1:
+            return mean(self._taken[0])
+        before, after = map(median, self._taken)
+        return after - before
+
+    def close(self) -> None:
+        """Close the loop."""
+        self._loop.close()
 
 
-def due(calls: int, seconds: float) -> Iterator[float]:
-    """Yield, before each call, how many seconds it is early."""
-    started = time.monotonic()
-    for number in range(calls):
-        yield max(0.0, started + number * seconds - time.monotonic()) if seconds else 0.0
+def measured(ways: Sequence[Recording], rate: float) -> list[float]:
+    """Return the microseconds of a call, in the order of the columns.
+
+    Of two ways that are asked by turns, what the second takes more than the first.
+    """
+    asking = Asking(ways, rate)
+    found = [asking.lowest(ask) for ask in (asking.sync, asking.in_loop)]
+    asking.close()
+    return [column for columns in zip(*found, strict=True) for column in columns]
 
 
 class Server(BaseHTTPRequestHandler):
@@ -119,19 +158,25 @@ def served() -> Iterator[str]:
         server.shutdown()
 
 
-def lowest_of_rounds(rounds: int, rate: float) -> dict[str, list[float]]:
-    """Return the lowest microseconds of each way, over interleaved rounds."""
+def found_in_rounds(rounds: int, rate: float) -> dict[str, list[float]]:
+    """Return the microseconds of each way: the lowest of interleaved rounds.
+
+    At a rate those of the round in the middle: they are differences already.
+    """
     names = [*STAGES, *(name for name in PEERS if is_here(name))]
-    lowest: dict[str, list[float]] = {}
+    found: dict[str, list[list[float]]] = {name: [] for name in names}
     with served() as url:
         for _ in range(rounds):
             for name in names:
                 words = ["--rate", str(rate), "--only", name, url]
                 command = [sys.executable, "-m", __spec__.name, *words]
                 printed = subprocess.run(command, capture_output=True, check=True).stdout
-                found = json.loads(printed.splitlines()[-1])
-                lowest[name] = [*map(min, lowest.get(name, found), found)]
-    return lowest
+                found[name].append(json.loads(printed.splitlines()[-1]))
+    middle = median if rate else min
+    return {
+        name: [middle(column) for column in zip(*each, strict=True)]
+        for name, each in found.items()
+    }
 
 
 def is_here(peer: str) -> bool:
@@ -156,15 +201,18 @@ def main() -> None:
     options = arguments()
     if options.only:
         with recording(*options.only) as way:
-            print(json.dumps(measured(way, options.rate)))
+            by_turns = options.rate and options.only[0] != "nothing"
+            ways = (Recording(), way) if by_turns else (way,)
+            print(json.dumps(measured(ways, options.rate)))
         return
     rounds = ROUNDS_AT_A_RATE if options.rate else ROUNDS
     rounds = ROUNDS_QUICK if options.quick else options.rounds or rounds
-    lowest = lowest_of_rounds(rounds, options.rate)
-    bare = lowest.pop("nothing")
+    found = found_in_rounds(rounds, options.rate)
+    bare = found.pop("nothing")
+    without = [0.0 for _ in bare] if options.rate else bare
     added = {
-        name: [round(value - least, 1) for value, least in zip(columns, bare, strict=True)]
-        for name, columns in lowest.items()
+        name: [round(value - less, 1) for value, less in zip(columns, without, strict=True)]
+        for name, columns in found.items()
     }
     print(f"{'':26}" + "".join(f"{column:>15}" for column in COLUMNS))
     for name, values in {"nothing": bare, **added}.items():
