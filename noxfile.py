@@ -39,7 +39,7 @@ CORES = {
     "newest": ("langchain-core>=1.7,<2",),
 }
 
-# The oldest pair. The newest is what `make test` runs on; those between are for `nox` alone.
+# The oldest pair. `make test` runs on the newest; those between are for `nox` alone.
 EDGES = [("3.10", "0.3")]
 
 # Contexts, generators, callbacks and imports: what differs between Pythons and cores. The
