@@ -106,6 +106,7 @@ VARYING_IN_LINES = (
     r"(?<=^spool: ).*",
     r"[\d,]+ +[\d-]+T\S+$",  # bytes, and the oldest pending
     r"(?<= cancelled ).*",  # what had come, and after how long
+    r"\. Did you mean: .*$",  # which Python says from 3.12 or 3.13 on
 )
 
 

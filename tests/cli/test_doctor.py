@@ -198,6 +198,18 @@ handlers = [TrubricsCallbackHandler(), TrubricsCallbackHandler(api_key={key!r})]
     assert count == len(faults)
 
 
+def test_handler_that_was_made_before(tmp_path: Path) -> None:
+    """One that was made before the app configured itself goes where that says."""
+    app = """
+from trubrics_trace import TrubricsCallbackHandler, configure
+handlers = [TrubricsCallbackHandler()]
+configure(api_key="another")
+handlers.append(TrubricsCallbackHandler())
+"""
+    faults = examined(tmp_path, app=app, TRUBRICS_API_KEY="configured")["faults"]
+    assert [] == [one for one in faults if "stand side by side" in one]
+
+
 def test_prompts_of_nobody(tmp_path: Path) -> None:
     """Many prompts without a user are amiss, with the functions that asked."""
     nobodys = [line(n, user_id=None, run_name=f"ask_{n % 2}") for n in range(3)]

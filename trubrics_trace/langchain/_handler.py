@@ -282,7 +282,8 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         """Return where this handler sends: a place of its own, or else the usual."""
         usual = _runtime.settings()
         if self._settled_on is not usual:  # configured anew: all but the credentials
-            self._sends_to = (_runtime.settings_with(**self._given) or usual,)
+            self._settings = _runtime.settings_with(**self._given)
+            self._sends_to = (self._settings or usual,)
             self._settled_on = usual
         return self._sends_to
 
