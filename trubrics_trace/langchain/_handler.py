@@ -103,8 +103,8 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
             "account": account,
             "client": client,
         }
-        self._settled_on: Settings | None = None
-        self._recipients()  # refused here, if at all
+        self._settings = _runtime.settings_with(**self._given)  # refused here, if at all
+        self._settled_on: Settings | None = _runtime.settings()
         self._is_hooks_own = False
         prepare()
 
@@ -256,7 +256,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         noted = turns.get(run_id)
         if noted is not None:  # another handler heard of it first
             if not self._is_hooks_own:
-                noted.join(own, *self._recipients())
+                noted.join(own, self._recipient())
             return
         scope = turns.owner_of(parent_run_id)
         if not self._is_recorded(scope, parent_run_id):
@@ -271,21 +271,20 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         turn = note_of(run_id, parent_run_id, scope, attributes, asked, metadata, kwargs)
         turn.said = said
         turn.is_usual = self._is_hooks_own
-        turn.recipients = self._recipients()
+        turn.send_to(self._recipient())
         turns.join_run(turn, parent_run_id, name)
         given_up = turns.begin(run_id, turn)
         watch(turn, run_id)
         if given_up is not None:
             note_given_up(given_up)
 
-    def _recipients(self) -> tuple[Settings]:
+    def _recipient(self) -> Settings:
         """Return where this handler sends: a place of its own, or else the usual."""
         usual = _runtime.settings()
         if self._settled_on is not usual:  # configured anew: all but the credentials
             self._settings = _runtime.settings_with(**self._given)
-            self._sends_to = (self._settings or usual,)
             self._settled_on = usual
-        return self._sends_to
+        return self._settings or usual
 
     def _is_recorded(self, scope: Scope | None, parent: UUID | None) -> bool:
         if scope is not None:

@@ -43,7 +43,7 @@ class Turn:
         pieces: What was heard of a stream.
         said: What no handler's own keywords have said of who asks.
         is_usual: Whether it was heard of by the scope's handler alone.
-        recipients: Where the record goes, each destination once.
+        recipients: Where the record goes, by destination.
         apart: Where another user's handler sends: to that one it is the other user's.
         attempts: Those that it is one of.
         user_turn: What it is told as a part of.
@@ -54,8 +54,7 @@ class Turn:
 
     first_token: float | None = None
     pieces: Sequence[str] = ()
-    recipients: tuple[Settings, ...] = ()
-    apart: tuple[tuple[Settings, Attributes], ...] = ()
+    apart: Sequence[tuple[Settings, Attributes]] = ()
     said: Attributes = NOTHING
     is_usual = True
     attempts: Attempts | None = None
@@ -83,16 +82,11 @@ class Turn:
         self.model = model
         self.started_at = _clock.utc_now()
         self.started = _clock.monotonic()
+        self.recipients: dict[str, Settings] = {}
 
     def send_to(self, recipient: Settings) -> None:
         """Have the record sent there, too."""
-        if not self.goes_to(recipient):
-            self.recipients += (recipient,)
-
-    def goes_to(self, recipient: Settings) -> bool:
-        """Whether the record is sent to that destination."""
-        label = recipient.destination.label
-        return any(one.destination.label == label for one in self.recipients)
+        self.recipients.setdefault(recipient.destination.label, recipient)
 
     def join(self, own: Attributes, recipient: Settings) -> None:
         """Take in what another handler of the same call says: one record, of both.
@@ -103,11 +97,11 @@ class Turn:
         theirs = merge(own, self.said)
         if self.is_usual:  # whoever was given by hand sends it, and nobody else
             self.is_usual = False
-            self.recipients = ()
+            self.recipients.clear()
             self.attributes = theirs
-        is_elsewhere = not self.goes_to(recipient)
+        is_elsewhere = recipient.destination.label not in self.recipients
         if is_elsewhere and theirs.user_id != self.attributes.user_id:
-            self.apart += ((recipient, theirs),)
+            vars(self).setdefault("apart", []).append((recipient, theirs))
             return
         self.attributes = merge(own, self.attributes)
         self.send_to(recipient)

@@ -126,9 +126,10 @@ def tell(
     if turn.first_token is not None:
         said["first_token_seconds"] = _to_the_microsecond(turn.first_token - first.started)
     record = record_of(PromptRecord, said)
+    recipients = tuple(turn.recipients.values())
     whole = turn.user_turn
-    if whole is None or not whole.add(record, turn.scope, turn.recipients):
-        _runtime.accept(record, turn.scope, turn.recipients)
+    if whole is None or not whole.add(record, turn.scope, recipients):
+        _runtime.accept(record, turn.scope, recipients)
     for settings, theirs in turn.apart:
         who = {**dict.fromkeys(_WHO), **_identity(theirs), **_labels(theirs)}
         same = record_of(PromptRecord, {**said, **who})

@@ -186,8 +186,10 @@ class Turns:
     def take(self, run_id: UUID) -> Turn | None:
         """Take a call's note back; whoever comes first has it, and nobody after."""
         turn = self._turns.pop(run_id.int, None)
-        if turn is not None and turn.watched is not None:
-            turn.watched.discard(run_id.int)
+        if turn is not None:
+            turn.watch = None  # a note that is kept, of a failure, tells of no other call
+            if turn.watched is not None:
+                turn.watched.discard(run_id.int)
         return turn
 
     def give_up(self, keys: set[int], is_over: Callable[[Turn], bool]) -> None:
