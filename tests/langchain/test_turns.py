@@ -69,6 +69,21 @@ class TestCalls:
         assert noted.started <= ended
         assert [] == turns.take_orphans()
 
+    def test_note_that_is_kept(self) -> None:
+        """That of a failed attempt, say, ends no later call of the same id."""
+        turns, run_id = Turns(), uuid.uuid4()
+        again, noted = copy_of(run_id), note("again")
+        turns.begin(run_id, note("failed"))
+        kept = turns.take(run_id)
+        turns.begin(again, noted)
+
+        del run_id
+        gc.collect()
+
+        assert kept is not None
+        assert [] == turns.take_orphans()
+        assert noted is turns.get(again)
+
     def test_reported_with_another_object(self) -> None:
         """An end that still comes, after the id's death, is the only one that is told."""
         turns, run_id, noted = Turns(), uuid.uuid4(), note()
