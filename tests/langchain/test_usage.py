@@ -305,6 +305,18 @@ def test_two_choices() -> None:
     assert TEN_AND_FIVE == usage_of(choices, None)
 
 
+def test_usage_of_no_kind() -> None:
+    """What is no mapping is not asked whether it is empty: an array would raise."""
+
+    class Array:
+        def __bool__(self) -> bool:
+            raise ValueError
+
+    message = AIMessage(content="42")
+    object.__setattr__(message, "usage_metadata", Array())
+    assert {} == usage_of([ChatGeneration(message=message)], {})
+
+
 def test_no_answer() -> None:
     """A call that failed has no choice, and counts nothing."""
     assert {} == usage_of([], None)

@@ -91,8 +91,8 @@ def usage_of(generations: list[Any], llm_output: Any) -> dict[str, int]:
         llm_output: What the model said of the call as a whole.
     """
     for generation in generations:  # where LangChain has it, of most models
-        usage = getattr(_message(generation), "usage_metadata", None)
-        if usage and (counts := _counts(_mapping(usage))):
+        usage = _mapping(getattr(_message(generation), "usage_metadata", None))
+        if usage and (counts := _counts(usage)):
             return counts
     for usage in _candidates(generations, llm_output):
         if usage and (counts := _counts(usage)):
