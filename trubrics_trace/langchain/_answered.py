@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ._asked import MODEL, first_text
-from ._messages import answer_of, tool_calls_of
+from ._asked import MODEL
+from ._messages import answer_of, plain_text_of, tool_calls_of
 from ._usage import usage_of
 
 # The words of most: no others need a look whether they are several in one.
@@ -33,57 +33,62 @@ def tell_answer(
         tries: Fields that tell of the attempts.
         model: Those of who was asked; where none names it, the answer may.
     """
-    generations = _generations(response)
+    prompts = getattr(response, "generations", None)
+    generations = prompts[0] if prompts else ()
     llm_output = getattr(response, "llm_output", None) or _NOTHING
     texts: list[str] = []
-    is_cached = False
     infos: list[Mapping[str, Any]] = []
     calls: tuple[Any, ...] = ()
+    is_cached = False
     for generation in generations:
+        info = getattr(generation, "generation_info", None) or _NOTHING
         message = getattr(generation, "message", None)
-        texts.append(generation.text if message is None else answer_of(message))
-        infos.append(_info_of(generation, message))
-        if message is not None:
+        if message is None:
+            texts.append(generation.text)
+            infos.append(info)
+            continue
+        metadata = getattr(message, "response_metadata", None) or _NOTHING
+        infos.append({**metadata, **info} if info else metadata)
+        text = plain_text_of(message)
+        if text is None:
+            text = answer_of(message)
             calls += tool_calls_of(message)
-            is_cached = is_cached or _is_from_cache(message)
-    if text := _text_of(texts, pieces, is_complete=is_complete):
+        texts.append(text)
+        # `BaseChatModel._convert_cached_generations` of langchain-core marks them so.
+        usage = getattr(message, "usage_metadata", None)
+        if isinstance(usage, dict) and usage.get("total_cost") == 0:
+            is_cached = True
+    text = texts[0] if len(texts) == 1 else "\n\n".join(filter(None, texts))
+    if pieces:
+        text = _or_heard(text, pieces, is_complete=is_complete)
+    if text:
         said["generation"] = text
     if calls:
         said["tool_calls"] = calls
-    if reason := _reason_to_end(infos):
+    reason = infos[0].get("finish_reason") if infos else None
+    if type(reason) is not str or reason not in _REASONS:
+        reason = _reason_to_end(infos)
+    if reason:
         said["finish_reason"] = reason
     if is_cached:
         said["cache_hit"] = True
     said.update(tries)
     infos.append(llm_output)  # it names the model at last
-    for field, words in _NAMED:
-        if name := model.get(field) or _first_of(infos, *words):
-            said[field] = name
+    if name := model.get("model") or _first_of(infos, *MODEL):
+        said["model"] = name
+    if name := model.get("provider") or _first_of(infos, "model_provider"):
+        said["provider"] = name
     if "parameters" in model:
         said["parameters"] = model["parameters"]
     said.update(usage_of(generations, llm_output))
 
 
-_NAMED = (("model", MODEL), ("provider", ("model_provider",)))
-
-
-def _text_of(texts: list[str], pieces: Sequence[str], *, is_complete: bool) -> str:
-    text = "\n\n".join(filter(None, texts))
+def _or_heard(text: str, pieces: Sequence[str], *, is_complete: bool) -> str:
+    """Return the answer, or what was heard of its stream where that is more."""
     heard = "".join(pieces)
     if not is_complete and len(heard) > len(text):
         return heard  # of a stream that is left the last word may not be in the answer
     return text or heard
-
-
-def _generations(response: Any) -> list[Any]:
-    prompts = getattr(response, "generations", None)
-    return list(prompts[0]) if prompts else []
-
-
-def _info_of(generation: Any, message: Any) -> Mapping[str, Any]:
-    info = getattr(generation, "generation_info", None)
-    metadata = getattr(message, "response_metadata", None)
-    return {**(metadata or _NOTHING), **info} if info else metadata or _NOTHING
 
 
 def _reason_to_end(infos: list[Mapping[str, Any]]) -> str | None:
@@ -103,14 +108,10 @@ def _reason_to_end(infos: list[Mapping[str, Any]]) -> str | None:
     return _first_of(cut, "reason") or _first_of(responses, "status")
 
 
-def _is_from_cache(message: Any) -> bool:
-    # `BaseChatModel._convert_cached_generations` of langchain-core marks them so.
-    usage = getattr(message, "usage_metadata", None)
-    return isinstance(usage, dict) and usage.get("total_cost") == 0
-
-
 def _first_of(infos: Iterable[Mapping[str, Any]], *keys: str) -> str | None:
     for info in infos:
-        if info and (text := first_text(info, *keys)) is not None:
-            return text
+        for key in keys if info else ():
+            value = info.get(key)
+            if value and isinstance(value, str):
+                return value
     return None

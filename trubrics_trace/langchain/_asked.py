@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .._frozen import FrozenDict
@@ -60,32 +60,24 @@ def tell_model(
     """Return who was asked, and how: fields of the record that say something."""
     said = kwargs.get("invocation_params") or _NOTHING
     told: dict[str, Any] = {}
-    model = metadata.get("ls_model_name")
-    if not model or not isinstance(model, str):
-        model = first_text(said, *MODEL)
-    if model:
+    model = metadata.get("ls_model_name") or None
+    if not isinstance(model, str):
+        each: Iterator[Any] = map(said.get, MODEL)
+        model = next((one for one in each if one and isinstance(one, str)), None)
+    if model is not None:
         told["model"] = model
-    provider = first_text(metadata, "ls_provider")
-    if provider is None and isinstance(asked, str):
-        provider = first_text(said, "_type")  # its `generate` has no `ls_provider`
-    if provider:
+    provider = metadata.get("ls_provider") or None
+    if not isinstance(provider, str) and isinstance(asked, str):
+        provider = said.get("_type")  # its `generate` has no `ls_provider`
+    if provider and isinstance(provider, str):
         told["provider"] = provider
     if parameters := _parameters(said, metadata):
         told["parameters"] = parameters
     return told
 
 
-def first_text(values: Mapping[str, Any], *keys: str) -> str | None:
-    """Return the first that is a text, and not an empty one."""
-    for key in keys:
-        value = values.get(key)
-        if value and isinstance(value, str):
-            return value
-    return None
-
-
 def _parameters(said: Mapping[str, Any], metadata: Mapping[str, Any]) -> FrozenDict | None:
-    names = [name for name in said if name in _PLACES]
+    names = list(filter(_PLACES.__contains__, said))
     if len(names) > 1:
         names.sort(key=_PLACES.__getitem__)
     told = {name: kept(said[name]) for name in names if said[name] is not None}

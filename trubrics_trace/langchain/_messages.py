@@ -33,7 +33,7 @@ _ROLES = {
     "function": "tool",
 }
 # Of these kinds a message that holds a text, and nothing beside it, is told at once.
-_PLAIN_KINDS = ("human", "ai", "system")
+_PLAIN_ROLES = {kind: _ROLES[kind] for kind in ("human", "ai", "system")}
 
 _ARGUMENTS = (
     "partial_json",  # what was streamed, where "input" is still as it began
@@ -49,7 +49,26 @@ _ARGUMENTS = (
 
 def tell_messages(messages: Iterable[Any]) -> tuple[dict[str, Any], ...]:
     """Return each message as its role and its content, as text."""
-    return tuple(_tell(message) for message in messages)
+    told = []
+    for message in messages:
+        kind = getattr(message, "type", None)
+        role = _PLAIN_ROLES.get(kind) if type(kind) is str else None
+        text = None if role is None else plain_text_of(message, kind)
+        told.append(_tell(message) if text is None else FrozenDict(role=role, content=text))
+    return tuple(told)
+
+
+def plain_text_of(message: Any, kind: str = "ai") -> str | None:
+    """Return the text of a message of this kind that holds nothing beside it; else None."""
+    text = getattr(message, "content", None)
+    if type(text) is not str or getattr(message, "additional_kwargs", None):
+        return None
+    # Only there: what a message does not have pydantic looks for at length.
+    if kind == "ai" and (
+        getattr(message, "tool_calls", None) or getattr(message, "invalid_tool_calls", None)
+    ):
+        return None
+    return without_media(text)
 
 
 def prompt_of(told: Sequence[Mapping[str, Any]]) -> str:
@@ -74,30 +93,13 @@ def tool_calls_of(message: Any) -> tuple[dict[str, Any], ...]:
 
     Those that the app shall run, the broken ones, then those that the provider has run.
     """
-    if _is_plain(message, "ai"):
-        return ()
     return tuple(
         FrozenDict({key: kept(value) for key, value in call.items()})
         for call in _calls_of(message)
     )
 
 
-def _is_plain(message: Any, kind: str) -> bool:
-    """Whether a message, of this kind, holds a text, and nothing beside it."""
-    if type(getattr(message, "content", None)) is not str:
-        return False
-    if getattr(message, "additional_kwargs", None):
-        return False
-    # Only there: what a message does not have pydantic looks for at length.
-    return kind != "ai" or not (
-        getattr(message, "tool_calls", None) or getattr(message, "invalid_tool_calls", None)
-    )
-
-
 def _tell(message: Any) -> dict[str, Any]:
-    kind = getattr(message, "type", None)
-    if type(kind) is str and kind in _PLAIN_KINDS and _is_plain(message, kind):
-        return FrozenDict(role=_ROLES[kind], content=without_media(message.content))
     role, content = _role_of(message), getattr(message, "content", message)
     text = answer_of(message) if role == "assistant" else text_of(content)
     told: dict[str, Any] = {"role": role, "content": text}

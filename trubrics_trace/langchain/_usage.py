@@ -7,7 +7,7 @@ a provider is to add its words to the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 _WORDS: Mapping[str, tuple[str, ...]] = {
@@ -82,7 +82,7 @@ _NOTHING: Mapping[str, Any] = {}
 _KEYS = ("token_usage", "usage", "usage_metadata", "amazon-bedrock-invocationMetrics")
 
 
-def usage_of(generations: list[Any], llm_output: Any) -> dict[str, int]:
+def usage_of(generations: Sequence[Any], llm_output: Any) -> dict[str, int]:
     """Return the token counts of one call, those that somebody said.
 
     Args:
@@ -91,7 +91,9 @@ def usage_of(generations: list[Any], llm_output: Any) -> dict[str, int]:
         llm_output: What the model said of the call as a whole.
     """
     for generation in generations:  # where LangChain has it, of most models
-        usage = _mapping(getattr(_message(generation), "usage_metadata", None))
+        usage = getattr(getattr(generation, "message", None), "usage_metadata", None)
+        if type(usage) is not dict:
+            usage = _mapping(usage)
         if usage and (counts := _counts(usage)):
             return counts
     for usage in _candidates(generations, llm_output):
@@ -100,12 +102,13 @@ def usage_of(generations: list[Any], llm_output: Any) -> dict[str, int]:
     return {}
 
 
-def _candidates(generations: list[Any], llm_output: Any) -> Iterator[Mapping[str, Any]]:
+def _candidates(generations: Sequence[Any], llm_output: Any) -> Iterator[Mapping[str, Any]]:
     for key in _KEYS:
         yield _mapping(_mapping(llm_output).get(key))
     for generation in generations:
+        message = getattr(generation, "message", None)
         for said in (
-            _mapping(getattr(_message(generation), "response_metadata", None)),
+            _mapping(getattr(message, "response_metadata", None)),
             _mapping(getattr(generation, "generation_info", None)),
         ):
             for key in _KEYS:
@@ -117,8 +120,8 @@ _DETAIL_KEYS = frozenset(place[0] for places in _DETAILS.values() for place in p
 
 
 def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
-    told: Iterator[Any] = map(usage.get, _WORDS)
-    read, written, total = told
+    read, written = usage.get("input_tokens"), usage.get("output_tokens")
+    total = usage.get("total_tokens")
     # LangChain's own words, most often; the sum shows that nothing stands beside them.
     are_whole = type(read) is type(written) is type(total) is int
     if are_whole and read >= 0 <= written and total == read + written:
@@ -177,10 +180,6 @@ def _beside_input(usage: Mapping[str, Any], counts: Mapping[str, int]) -> int:
 
 def _is_count(value: Any) -> TypeGuard[int]:
     return type(value) is int and value >= 0  # what is more than one may raise
-
-
-def _message(generation: Any) -> Any:
-    return getattr(generation, "message", None)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
