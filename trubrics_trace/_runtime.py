@@ -257,14 +257,14 @@ def _accept(record: Record, scope: Scope | None, recipients: Sequence[Settings])
 def _next_waiting() -> tuple[int, Record, Scope | None, Sequence[Settings]] | None:
     try:
         return _waiting.popleft()
-    except IndexError:  # not asked first: another thread may take the last
+    except IndexError:  # another thread has taken the last
         return None
 
 
 def _tell_waiting(thread: int) -> None:
     """Tell what came in the middle of another: in a collection, or a signal."""
     try:
-        while (next_one := _next_waiting()) is not None:
+        while _waiting and (next_one := _next_waiting()) is not None:
             _busy[thread], record, scope, recipients = next_one
             _accept(record, scope, recipients)
     finally:

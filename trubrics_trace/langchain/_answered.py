@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .._record import Status
 from ._asked import MODEL
 from ._messages import answer_of, plain_text_of, tool_calls_of
 from ._usage import usage_of
@@ -23,8 +24,7 @@ def tell_answer(
     pieces: Sequence[str],
     tries: Mapping[str, Any],
     model: Mapping[str, Any],
-    *,
-    is_complete: bool,
+    status: Status,
 ) -> None:
     """Add what was answered to what was asked, in the order of the fields.
 
@@ -32,35 +32,15 @@ def tell_answer(
         pieces: What was heard of a stream, should nothing else be left of it.
         tries: Fields that tell of the attempts.
         model: Those of who was asked; where none names it, the answer may.
+        status: How the call ended.
     """
     prompts = getattr(response, "generations", None)
     generations = prompts[0] if prompts else ()
     llm_output = getattr(response, "llm_output", None) or _NOTHING
-    texts: list[str] = []
-    infos: list[Mapping[str, Any]] = []
-    calls: tuple[Any, ...] = ()
-    is_cached = False
-    for generation in generations:
-        info = getattr(generation, "generation_info", None) or _NOTHING
-        message = getattr(generation, "message", None)
-        if message is None:
-            texts.append(generation.text)
-            infos.append(info)
-            continue
-        metadata = getattr(message, "response_metadata", None) or _NOTHING
-        infos.append({**metadata, **info} if info else metadata)
-        text = plain_text_of(message)
-        if text is None:
-            text = answer_of(message)
-            calls += tool_calls_of(message)
-        texts.append(text)
-        # `BaseChatModel._convert_cached_generations` of langchain-core marks them so.
-        usage = getattr(message, "usage_metadata", None)
-        if isinstance(usage, dict) and usage.get("total_cost") == 0:
-            is_cached = True
+    texts, infos, calls, is_cached = _read(generations)
     text = texts[0] if len(texts) == 1 else "\n\n".join(filter(None, texts))
     if pieces:
-        text = _or_heard(text, pieces, is_complete=is_complete)
+        text = _or_heard(text, pieces, status)
     if text:
         said["generation"] = text
     if calls:
@@ -83,10 +63,39 @@ def tell_answer(
     said.update(usage_of(generations, llm_output))
 
 
-def _or_heard(text: str, pieces: Sequence[str], *, is_complete: bool) -> str:
+def _read(
+    generations: Iterable[Any],
+) -> tuple[list[str], list[Mapping[str, Any]], tuple[Any, ...], bool]:
+    """Return the texts, what is said beside each, the calls, and if it was cached."""
+    texts: list[str] = []
+    infos: list[Mapping[str, Any]] = []
+    calls: tuple[Any, ...] = ()
+    is_cached = False
+    for generation in generations:
+        info = getattr(generation, "generation_info", None) or _NOTHING
+        message = getattr(generation, "message", None)
+        if message is None:
+            texts.append(generation.text)
+            infos.append(info)
+            continue
+        metadata = getattr(message, "response_metadata", None) or _NOTHING
+        infos.append({**metadata, **info} if info else metadata)
+        text = plain_text_of(message)
+        if text is None:
+            text = answer_of(message)
+            calls += tool_calls_of(message)
+        texts.append(text)
+        # `BaseChatModel._convert_cached_generations` of langchain-core marks them so.
+        usage = getattr(message, "usage_metadata", None)
+        if isinstance(usage, dict) and usage.get("total_cost") == 0:
+            is_cached = True
+    return texts, infos, calls, is_cached
+
+
+def _or_heard(text: str, pieces: Sequence[str], status: Status) -> str:
     """Return the answer, or what was heard of its stream where that is more."""
     heard = "".join(pieces)
-    if not is_complete and len(heard) > len(text):
+    if status != "complete" and len(heard) > len(text):
         return heard  # of a stream that is left the last word may not be in the answer
     return text or heard
 

@@ -159,7 +159,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
             tags,
             metadata,
             kwargs,
-            name_of(serialized, kwargs),
+            serialized,
         )
 
     def on_llm_start(
@@ -184,7 +184,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
             tags,
             metadata,
             kwargs,
-            name_of(serialized, kwargs),
+            serialized,
         )
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -246,7 +246,7 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         tags: list[str] | None,
         metadata: Mapping[str, Any] | None,
         kwargs: Mapping[str, Any],
-        name: str | None,
+        serialized: Any,
     ) -> None:
         settle()
         if _runtime.is_telling():  # `before_send`, or a redactor, asks a model itself
@@ -272,7 +272,9 @@ class TrubricsCallbackHandler(BaseCallbackHandler):
         turn.said = said
         turn.is_usual = self._is_hooks_own
         turn.send_to(self._recipient())
-        turns.join_run(turn, parent_run_id, name)
+        tried = turns.tried_here()
+        if parent_run_id is not None or tried is not None:
+            turns.join_run(turn, parent_run_id, tried, name_of(serialized, kwargs))
         given_up = turns.begin(run_id, turn)
         watch(turn, run_id)
         if given_up is not None:

@@ -51,7 +51,7 @@ def tell_messages(messages: Iterable[Any]) -> tuple[dict[str, Any], ...]:
     """Return each message as its role and its content, as text."""
     told = []
     for message in messages:
-        kind = getattr(message, "type", None)
+        kind: Any = getattr(message, "type", None)
         role = _PLAIN_ROLES.get(kind) if type(kind) is str else None
         text = None if role is None else plain_text_of(message, kind)
         told.append(_tell(message) if text is None else FrozenDict(role=role, content=text))

@@ -20,6 +20,8 @@ def whose(
 ) -> tuple[Attributes, Attributes]:
     """Return who asks, without a handler's own keywords, and with them."""
     inner = NOTHING if scope is None else scope.attributes
+    if config is NOTHING and own is NOTHING:  # most often
+        return inner, inner
     said = merge(config, inner)
     attributes = merge(own, said)
     if attributes is not inner:

@@ -106,13 +106,16 @@ def tell(
     ended = _clock.monotonic() if ended is None else ended
     failed = () if turn.attempts is None else turn.attempts.take()
     first = failed[0].turn if failed else turn
-    said = {"record_id": turn.record_id, **_identity(turn.attributes)}
+    said: dict[str, Any] = {"record_id": turn.record_id}
+    assistant_id, tags = _add_who(said, turn.attributes)
     said["started_at"] = first.started_at
     if turn.parent_run_id is not None:
         said["parent_run_id"] = turn.parent_run_id
     if turn.run_name is not None:
         said["run_name"] = turn.run_name
-    said.update(_labels(turn.attributes))
+    if assistant_id is not None:
+        said["assistant_id"] = assistant_id
+    said["tags"] = union(_LANGCHAIN, tags)
     said["status"] = status
     if status == "error" and error is not None:
         said["error_type"], said["error_message"] = _said_of(error)
@@ -120,8 +123,7 @@ def tell(
     tries: dict[str, Any] = {"attempts": len(failed) + 1}
     if failed:
         tries["attempt_errors"] = tuple(type(each.error).__name__ for each in failed)
-    is_complete = status == "complete"
-    tell_answer(said, response, turn.pieces, tries, turn.model, is_complete=is_complete)
+    tell_answer(said, response, turn.pieces, tries, turn.model, status)
     said["latency_seconds"] = _to_the_microsecond(ended - first.started)
     if turn.first_token is not None:
         said["first_token_seconds"] = _to_the_microsecond(turn.first_token - first.started)
@@ -131,7 +133,9 @@ def tell(
     if whole is None or not whole.add(record, turn.scope, recipients):
         _runtime.accept(record, turn.scope, recipients)
     for settings, theirs in turn.apart:
-        who = {**dict.fromkeys(_WHO), **_identity(theirs), **_labels(theirs)}
+        who: dict[str, Any] = dict.fromkeys(_WHO)
+        who["assistant_id"], tags = _add_who(who, theirs)
+        who["tags"] = union(_LANGCHAIN, tags)
         same = record_of(PromptRecord, {**said, **who})
         _runtime.accept(same, turn.scope, (settings,))
     if whole is not None:
@@ -174,10 +178,11 @@ _WHO = ("user_id", "thread_id", "session_id", "assistant_id")
 _LANGCHAIN = ("langchain",)
 
 
-def _identity(attributes: Attributes) -> dict[str, Any]:
-    """Return who asked, as fields of the record."""
-    user_id, thread_id, session_id, _, _, _, metadata = attributes
-    said: dict[str, Any] = {}
+def _add_who(
+    said: dict[str, Any], attributes: Attributes
+) -> tuple[str | None, tuple[str, ...]]:
+    """Add who asked; return who answers, and the tags, which stand elsewhere."""
+    user_id, thread_id, session_id, assistant_id, _, tags, metadata = attributes
     if user_id is not NOT_GIVEN and user_id is not None:
         said["user_id"] = user_id
     if thread_id is not NOT_GIVEN and thread_id is not None:
@@ -185,16 +190,7 @@ def _identity(attributes: Attributes) -> dict[str, Any]:
     if session_id is not NOT_GIVEN and session_id is not None:
         said["session_id"] = session_id
     said["metadata"] = metadata
-    return said
-
-
-def _labels(attributes: Attributes) -> dict[str, Any]:
-    """Return in what connection it was asked, likewise."""
-    tags = union(_LANGCHAIN, attributes.tags)
-    assistant_id = attributes.assistant_id
-    if assistant_id is NOT_GIVEN or assistant_id is None:
-        return {"tags": tags}
-    return {"assistant_id": assistant_id, "tags": tags}
+    return None if assistant_id is NOT_GIVEN else assistant_id, tags
 
 
 def status_of(error: BaseException) -> Status:

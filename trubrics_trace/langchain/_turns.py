@@ -64,7 +64,8 @@ class Turns:
         place = live.place if live is not None else None
         if live is None and (owner is None or owner.user_id is None):
             place = _notices.place_of_caller()
-        is_tried, outer = is_for_attempts(name), self.attempts_of(parent, name)
+        is_tried = is_for_attempts(name)
+        outer = self._attempts_of(self.tried_here(), parent, name)
         user_turn = live.user_turn if live is not None else None
         if live is None and _runtime.settings().record == "root":
             user_turn = UserTurn(run_id, name)
@@ -100,20 +101,26 @@ class Turns:
             self._runs[run_id.int] = (None, noted[1])
         return noted[0]
 
-    def attempts_of(self, parent: UUID | None, name: str | None) -> Attempts | None:
-        """Return the attempts that what begins now is one of, if it is."""
+    def tried_here(self) -> UUID | None:
+        """Return the run that what begins now may be an attempt for."""
         tried = run_here()
         if tried is None and sys.version_info < (3, 11):
             tried = run_tried_here()
-        if tried is None and parent is None:
-            return None
+        return tried
+
+    def _attempts_of(
+        self, tried: UUID | None, parent: UUID | None, name: str | None
+    ) -> Attempts | None:
+        """Return the attempts that what begins now is one of, if it is."""
         for run_id in (tried, parent):
             live = self.run_of(run_id)
             if live is not None and live.attempts and live.tries in (None, name):
                 return live.attempts
         return None
 
-    def join_run(self, turn: Turn, parent: UUID | None, name: str | None) -> None:
+    def join_run(
+        self, turn: Turn, parent: UUID | None, tried: UUID | None, name: str | None
+    ) -> None:
         """Tell a call that begins what it is a part of: a user's turn, attempts."""
         live = self.run_of(parent)
         if live is not None:
@@ -121,7 +128,7 @@ class Turns:
             if turn.user_turn is not None:
                 turn.user_turn.begin(turn.record_id)
             turn.run_name = turn.run_name or live.root_name
-        turn.attempts = self.attempts_of(parent, name)
+        turn.attempts = self._attempts_of(tried, parent, name)
 
     def run_of(self, run_id: UUID | None) -> LiveRun | None:
         """Return a live run by its id."""

@@ -120,7 +120,8 @@ _DETAIL_KEYS = frozenset(place[0] for places in _DETAILS.values() for place in p
 
 
 def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
-    read, written = usage.get("input_tokens"), usage.get("output_tokens")
+    read: Any = usage.get("input_tokens")
+    written: Any = usage.get("output_tokens")
     total = usage.get("total_tokens")
     # LangChain's own words, most often; the sum shows that nothing stands beside them.
     are_whole = type(read) is type(written) is type(total) is int

@@ -31,13 +31,13 @@ _LOST = {
 }
 
 
-def attempt(reason: str, step: Callable[..., _T], *args: Any, **kwargs: Any) -> _T | None:
+def attempt(reason: str, step: Callable[..., _T], *args: Any) -> _T | None:
     """Run one step of telemetry, whose failure is counted and never the app's.
 
     The guard of the pipeline, and of LangChain's callbacks, which end in it.
     """
     try:
-        return step(*args, **kwargs)
+        return step(*args)
     except PASSING:
         raise
     except BaseException as error:

@@ -108,16 +108,18 @@ def _ended_at(record: Record) -> str:
 
 
 # The fields that hold more than a text or a number.
-_HOLDERS = (
-    "metadata",
-    "tags",
-    "messages",
-    "tool_calls",
-    "attempt_errors",
-    "parameters",
-    "payload",
-    "score",
-    "comment",
+_HOLDERS = frozenset(
+    (
+        "metadata",
+        "tags",
+        "messages",
+        "tool_calls",
+        "attempt_errors",
+        "parameters",
+        "payload",
+        "score",
+        "comment",
+    )
 )
 
 
@@ -126,9 +128,8 @@ def _fields(record: Record, settings: Settings) -> dict[str, Any]:
     fields = dict(record.items())
     if not settings.log_messages:
         fields.pop("messages", None)
-    for name in _HOLDERS:
-        if name in fields:
-            fields[name] = thawed(fields[name])
+    for name in _HOLDERS.intersection(fields):
+        fields[name] = thawed(fields[name])
     return fields
 
 

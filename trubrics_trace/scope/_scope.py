@@ -75,7 +75,8 @@ class Scope:
         """What holds in this scope: its parent's attributes and its own over them."""
         epoch = _identify_epoch
         if self._epoch is not epoch:  # merged first, then marked: a reader may come between
-            self._merged = self._read_through()
+            parent, own = self.parent, self._own
+            self._merged = own if parent is None else merge(parent.attributes, own)
             self._epoch = epoch
         return self._merged
 
@@ -169,10 +170,6 @@ class Scope:
         global _identify_epoch
         self._own = merge(self._own, attributes)
         _identify_epoch = object()
-
-    def _read_through(self) -> Attributes:
-        parent = self.parent
-        return self._own if parent is None else merge(parent.attributes, self._own)
 
     def __repr__(self) -> str:
         said = {
