@@ -19,9 +19,19 @@ monotonic: Callable[[], float] = (
 )
 
 
+_ZONE = "+00:00"
+_told: tuple[tuple[int, ...], str] = (), ""  # the last second, and how it is told
+
+
 def utc_now() -> str:
     """Return the date and time in UTC, ISO 8601; `freeze_time` freezes it."""
-    return datetime.now(timezone.utc).isoformat()
+    global _told
+    now = datetime.now(timezone.utc)
+    second = (now.year, now.month, now.day, now.hour, now.minute, now.second)
+    if second != _told[0]:  # to format a date takes three times as long
+        _told = second, now.isoformat(timespec="seconds")[: -len(_ZONE)]
+    micros = now.microsecond
+    return f"{_told[1]}.{micros:06d}{_ZONE}" if micros else f"{_told[1]}{_ZONE}"
 
 
 def wall_seconds() -> float:

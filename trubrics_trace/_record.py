@@ -49,10 +49,7 @@ class Record:
 
         For a copy of your own: `dict(record.items())`, and not `vars`, which is the record.
         """
-        said = vars(self)
-        if all(map(is_not, said.values(), repeat(None))):
-            return iter(said.items())
-        return (item for item in said.items() if item[1] is not None)
+        return (item for item in vars(self).items() if item[1] is not None)
 
     def __repr__(self) -> str:
         # Not what was said: a repr ends up in logs and tracebacks.
@@ -60,9 +57,10 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as its line in the spool holds it, `kind` first."""
-        said: dict[str, Any] = {"kind": self.kind}
-        said.update(self.items())
-        return said
+        said = vars(self)
+        if all(map(is_not, said.values(), repeat(None))):  # most often, and fast
+            return {"kind": self.kind, **said}
+        return {"kind": self.kind, **dict(self.items())}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)

@@ -89,8 +89,9 @@ def test_the_short_way_is_the_long_way(environment: str | None, **fields: Any) -
     answer = as_it_is(born, settings)
 
     if answer is not None:
-        record, line = answer
+        record, said, line = answer
         prepared = prepare(born, settings)
+        assert prepared.to_dict() == said
         assert (record, json.loads(line)) == (prepared, json.loads(line_of(prepared)))
 
 
@@ -171,7 +172,7 @@ def test_environment() -> None:
     answer = as_it_is(born, Settings(environment="staging"))
     assert answer is not None
     assert ("staging", None) == (answer[0].environment, born.environment)
-    assert json.loads(answer[1])["environment"] == "staging"
+    assert json.loads(answer[2])["environment"] == "staging"
 
 
 def test_without_orjson(tmp_path: Path) -> None:

@@ -62,9 +62,8 @@ class Spool:
         self._patience = Patience(clock)
         self._tend_at = 0.0
         self._lent: int | None = None  # how many are on their way; None: no lease is out
-        self._is_closing = False
+        self._is_closing, self._is_counted = False, True  # not while something is put
         self._closes = self._recounts = 0
-        self._is_counted = True  # false while something is being put
 
     @property
     def shares(self) -> Shares:
@@ -80,7 +79,8 @@ class Spool:
         """Keep one record: on return it survives the process, or is counted."""
         self._patience.note_work(now := self._clock())
         is_hurried = now < self._patience.until and len(self._late) < _MOST_LATE
-        if self._lock.acquire(timeout=0.0 if is_hurried else MOST_SECONDS):
+        wait = 0.0 if is_hurried else MOST_SECONDS  # most often it is free at once
+        if self._lock.acquire(blocking=False) or self._lock.acquire(timeout=wait):
             try:
                 if self._late or not self._is_counted:
                     self._catch_up(_MOST_CAUGHT_UP)

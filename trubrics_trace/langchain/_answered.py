@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .._record import Status
-from ._asked import MODEL
+from ._asked import MODEL, first_of
 from ._messages import answer_of, plain_text_of, tool_calls_of
 from ._usage import usage_of
 
@@ -54,9 +54,9 @@ def tell_answer(
         said["cache_hit"] = True
     said.update(tries)
     infos.append(llm_output)  # it names the model at last
-    if name := model.get("model") or _first_of(infos, *MODEL):
+    if name := model.get("model") or first_of(infos, *MODEL):
         said["model"] = name
-    if name := model.get("provider") or _first_of(infos, "model_provider"):
+    if name := model.get("provider") or first_of(infos, "model_provider"):
         said["provider"] = name
     if "parameters" in model:
         said["parameters"] = model["parameters"]
@@ -66,7 +66,7 @@ def tell_answer(
 def _read(
     generations: Iterable[Any],
 ) -> tuple[list[str], list[Mapping[str, Any]], tuple[Any, ...], bool]:
-    """Return the texts, what is said beside each, the calls, and if it was cached."""
+    """Return texts, what is said beside each, calls, and if it was cached."""
     texts: list[str] = []
     infos: list[Mapping[str, Any]] = []
     calls: tuple[Any, ...] = ()
@@ -102,7 +102,7 @@ def _or_heard(text: str, pieces: Sequence[str], status: Status) -> str:
 
 def _reason_to_end(infos: list[Mapping[str, Any]]) -> str | None:
     """Return why the model stopped; of a Response, what cut it, or its status."""
-    reason = _first_of(infos, "finish_reason", "stop_reason", "stopReason", "done_reason")
+    reason = first_of(infos, "finish_reason", "stop_reason", "stopReason", "done_reason")
     if reason is not None:
         if reason in _REASONS:
             return reason
@@ -114,13 +114,4 @@ def _reason_to_end(infos: list[Mapping[str, Any]]) -> str | None:
         return None
     details = [info.get("incomplete_details") for info in responses]
     cut = [one for one in details if isinstance(one, Mapping)]
-    return _first_of(cut, "reason") or _first_of(responses, "status")
-
-
-def _first_of(infos: Iterable[Mapping[str, Any]], *keys: str) -> str | None:
-    for info in infos:
-        for key in keys if info else ():
-            value = info.get(key)
-            if value and isinstance(value, str):
-                return value
-    return None
+    return first_of(cut, "reason") or first_of(responses, "status")

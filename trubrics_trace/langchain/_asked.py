@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .._frozen import FrozenDict
@@ -62,8 +62,7 @@ def tell_model(
     told: dict[str, Any] = {}
     model = metadata.get("ls_model_name") or None
     if not isinstance(model, str):
-        each: Iterator[Any] = map(said.get, MODEL)
-        model = next((one for one in each if one and isinstance(one, str)), None)
+        model = first_of((said,), *MODEL)
     if model is not None:
         told["model"] = model
     provider = metadata.get("ls_provider") or None
@@ -76,11 +75,23 @@ def tell_model(
     return told
 
 
+def first_of(infos: Iterable[Mapping[str, Any]], *keys: str) -> str | None:
+    """Return the first that is a text, and not an empty one."""
+    for info in infos:
+        for key in keys if info else ():
+            value = info.get(key)
+            if value and isinstance(value, str):
+                return value
+    return None
+
+
 def _parameters(said: Mapping[str, Any], metadata: Mapping[str, Any]) -> FrozenDict | None:
-    names = list(filter(_PLACES.__contains__, said))
-    if len(names) > 1:
-        names.sort(key=_PLACES.__getitem__)
-    told = {name: kept(said[name]) for name in names if said[name] is not None}
+    told: dict[str, Any] = {}
+    for name in said:
+        if name in _PLACES and said[name] is not None:
+            told[name] = kept(said[name])
+    if len(told) > 1:
+        told = {name: told[name] for name in sorted(told, key=_PLACES.__getitem__)}
     if metadata.keys().isdisjoint(_STANDARD):
         return FrozenDict(told) if told else None
     for standard, words in _STANDARD.items():

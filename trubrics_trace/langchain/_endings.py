@@ -44,7 +44,11 @@ _waiting: dict[int, Waiting] = {}
 def end_call(
     run_id: UUID, response: Any, status: Status, error: BaseException | None
 ) -> None:
-    """Tell a call that is over, unless its failure may yet be made good."""
+    """Tell a call that is over, unless its failure may yet be made good.
+
+    Raises:
+        BaseException: What a guard around it is to end.
+    """
     turn = turns.take(run_id)
     if turn is None:
         return
@@ -53,7 +57,7 @@ def end_call(
         failure = Failure(turn, response, error, _clock.monotonic())
         attempts.failed.append(failure)
         return
-    attempt("callback_failed", tell, turn, response, status, error)
+    tell(turn, response, status, error)
 
 
 def end_run(run_id: UUID, error: BaseException | None) -> None:
@@ -94,7 +98,9 @@ def give_up() -> None:
 
 def settle_scope(scope: Scope) -> None:
     """Settle, and tell what this task has begun in a scope that it leaves."""
-    if _waiting and running_loop() is not None:
+    if not _waiting and turns.are_settled:  # most often
+        return
+    if running_loop() is not None:
         entry = _waiting.get(id(_task()))
         if entry is not None:
             turns.give_up(entry.calls, lambda turn: turn.scope is scope)

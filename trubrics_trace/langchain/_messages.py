@@ -59,7 +59,7 @@ def tell_messages(messages: Iterable[Any]) -> tuple[dict[str, Any], ...]:
 
 
 def plain_text_of(message: Any, kind: str = "ai") -> str | None:
-    """Return the text of a message of this kind that holds nothing beside it; else None."""
+    """Return a message's text, if of this kind it holds nothing else."""
     text = getattr(message, "content", None)
     if type(text) is not str or getattr(message, "additional_kwargs", None):
         return None

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 from .._frozen import FrozenDict
 from .._json import to_json
 from .._record import PromptRecord, Record, record_of
 from .._settings import Settings
 from ._redact import MAX_DEPTH, MAX_INTEGER, MAX_KEY_LENGTH, MAX_VALUES
+
+# A record, its fields, and its line in the spool.
+Told: TypeAlias = "tuple[Record, dict[str, Any], bytes]"
 
 _SHORT = 2 * MAX_VALUES  # bytes of a line: the shortest value is a digit and a comma
 _DEEP = MAX_DEPTH // 2  # levels, of a part of a record; the long way counts from its top
@@ -41,28 +44,29 @@ def _kept_whole(value: Any) -> Any:
     return str(value) if is_large else value
 
 
-def as_it_is(record: Record, settings: Settings) -> tuple[Record, bytes] | None:
-    """Return a record that may leave as it was born, and its line; else None.
+def as_it_is(record: Record, settings: Settings) -> Told | None:
+    """Return a record that may leave as it was born, as it is told.
 
-    Then each of its values is to be looked at, by `_redact.prepare`, of which this is the
-    short way: both give the same.
+    Else None: then each of its values is to be looked at, by `_redact.prepare`, of which
+    this is the short way: both give the same.
     """
     if type(record) is not PromptRecord or settings.changes_content:
         return None
     if not _is_plain_prompt(record):
         return None
     if settings.environment is not None:
-        said = {**vars(record), "environment": settings.environment}
-        record = record_of(PromptRecord, said)
+        more = {**vars(record), "environment": settings.environment}
+        record = record_of(PromptRecord, more)
+    said = record.to_dict()
     try:
-        line = to_json(record.to_dict())
+        line = to_json(said)
     except (TypeError, ValueError, RecursionError):
         return None
     if len(line) > _SHORT or len(line) > settings.max_text_length:
         return None
     if b"\\" in line and _NUL in line:  # to look for one byte first takes a tenth
         return None
-    return record, line + b"\n"
+    return record, said, line + b"\n"
 
 
 def _is_plain_prompt(record: PromptRecord) -> bool:

@@ -29,14 +29,17 @@ from .._settings import Settings
 LOGGER_NAME = _notices.logger.name
 
 
-def log(record: Record, settings: Settings) -> None:
+def log(record: Record, settings: Settings, said: dict[str, Any] | None = None) -> None:
     """Tell the record to whoever listens.
+
+    Args:
+        said: What `record.to_dict()` returns, where that is known already.
 
     Raises:
         BaseException: What a processor of the app raises.
     """
     if structlog.is_configured():
-        fields = _fields(record, settings)
+        fields = _fields(said or record.to_dict(), settings)
         # What the record does not say, the app's own context must not say for it.
         for name in structlog.contextvars.get_contextvars():
             if name in field_names(type(record)):
@@ -45,7 +48,8 @@ def log(record: Record, settings: Settings) -> None:
         is_error = isinstance(record, PromptRecord) and record.status == "error"
         (logger.warning if is_error else logger.info)(record.event, **fields)
     elif _notices.logger.isEnabledFor(logging.INFO):
-        fields = {"event": record.event, **_fields(record, settings)}
+        said = said or record.to_dict()
+        fields = {"event": record.event, **_fields(said, settings)}
         line = json.dumps(fields, default=str, ensure_ascii=False)
         _notices.logger.info("%s", line)
 
@@ -123,12 +127,13 @@ _HOLDERS = frozenset(
 )
 
 
-def _fields(record: Record, settings: Settings) -> dict[str, Any]:
+def _fields(said: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Return what a record says, the app's processors' own to change."""
-    fields = dict(record.items())
+    fields = said.copy()
+    del fields["kind"]
     if not settings.log_messages:
         fields.pop("messages", None)
-    for name in _HOLDERS.intersection(fields):
+    for name in _HOLDERS & fields.keys():
         fields[name] = thawed(fields[name])
     return fields
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 from .._ledger import GUARD_SECONDS, ledger
 from .._record import PromptRecord, Record
@@ -32,7 +33,7 @@ def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
     if settings.sample_rate < 1.0 and not _is_sampled(record, settings.sample_rate):
         ledger.skip("sampled_out")
         return None
-    fit: tuple[Record, bytes | None] | None = None
+    fit: tuple[Record, dict[str, Any], bytes | None] | None = None
     if settings.before_send is None:  # what an app has changed, each value is looked at
         fit = attempt("record_failed", as_it_is, record, settings)
     elif (asked := _ask_before_send(record, settings.before_send)) is None:
@@ -42,19 +43,22 @@ def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
     fit = fit or attempt("record_failed", _prepared, record, settings)
     if fit is None:
         return None
-    prepared, line = fit
+    prepared, said, line = fit
     if settings.console:
         attempt("console_failed", print_line, prepared)
-    attempt("log_failed", log, prepared, settings)
+    attempt("log_failed", log, prepared, settings, said)
     if line is None:
         return None
     attempt("spool_failed", keep, prepared, line)
     return prepared
 
 
-def _prepared(record: Record, settings: Settings) -> tuple[Record, bytes | None]:
+def _prepared(
+    record: Record, settings: Settings
+) -> tuple[Record, dict[str, Any], bytes | None]:
     prepared = prepare(record, settings)
-    return prepared, attempt("record_failed", line_of, prepared)
+    line = attempt("record_failed", line_of, prepared)
+    return prepared, prepared.to_dict(), line
 
 
 def _is_sampled(record: Record, rate: float) -> bool:

@@ -142,12 +142,12 @@ class Recipe:
             base = _attributes(self._constants)
             if base is not NOBODY:  # what has failed may do better the next time
                 self._base = base
+        said: list[Any] = list(base)
         for name, value in values.items():
             if type(value) is not str or not value:  # somebody else's idea of an id
                 return _attributes({**self._constants, **values})
-            place = _ID_PLACES[name]
-            base = Attributes._make((*base[:place], value, *base[place + 1 :]))
-        return base
+            said[_ID_PLACES[name]] = value
+        return Attributes._make(said)
 
     def __repr__(self) -> str:
         # Metadata by its keys: a value may be a secret.

@@ -217,9 +217,9 @@ def _fetch(
     index = list(parameters).index(wanted)
     is_bound = hasattr(function, "__self__")  # its signature leaves the instance out
     if parameter.kind is parameter.VAR_POSITIONAL:
-        return lambda instance, args, kwargs: _whole(instance, args, is_bound=is_bound)[
-            index:
-        ]
+        return lambda instance, args, kwargs: (
+            args if instance is None or is_bound else (instance, *args)
+        )[index:]
     return _fetch_parameter(parameter, index, is_bound=is_bound)
 
 
@@ -234,15 +234,12 @@ def _fetch_parameter(parameter: inspect.Parameter, index: int, *, is_bound: bool
         # By name first: what dresses up as the function may drop what stands before.
         if by_keyword and kwargs and wanted in kwargs:
             return kwargs[wanted]
-        given = _whole(instance, args, is_bound=is_bound) if by_position else ()
-        if index < len(given):
-            return given[index]
+        if by_position:
+            given = args if instance is None or is_bound else (instance, *args)
+            if index < len(given):
+                return given[index]
         if default is parameter.empty:
             raise TypeError(wanted)  # the call itself is about to fail in the same way
         return default
 
     return fetch
-
-
-def _whole(instance: Any, args: Args, *, is_bound: bool) -> Args:
-    return args if instance is None or is_bound else (instance, *args)
