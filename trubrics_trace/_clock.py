@@ -25,13 +25,22 @@ _told: tuple[tuple[int, ...], str] = (), ""  # the last second, and how it is to
 
 def utc_now() -> str:
     """Return the date and time in UTC, ISO 8601; `freeze_time` freezes it."""
+    return told(datetime.now(timezone.utc))
+
+
+def told(moment: datetime) -> str:
+    """Return what `isoformat` does, at a third of its cost within one second."""
     global _told
-    now = datetime.now(timezone.utc)
-    second = (now.year, now.month, now.day, now.hour, now.minute, now.second)
-    if second != _told[0]:  # to format a date takes three times as long
-        _told = second, now.isoformat(timespec="seconds")[: -len(_ZONE)]
-    micros = now.microsecond
-    return f"{_told[1]}.{micros:06d}{_ZONE}" if micros else f"{_told[1]}{_ZONE}"
+    micros = moment.microsecond
+    if moment.tzinfo is not timezone.utc or not micros:
+        return moment.isoformat()
+    year, month, day = moment.year, moment.month, moment.day
+    second = (year, month, day, moment.hour, moment.minute, moment.second)
+    known, text = _told
+    if second != known:
+        text = moment.isoformat(timespec="seconds")[: -len(_ZONE)]
+        _told = second, text
+    return f"{text}.{micros:06d}{_ZONE}"
 
 
 def wall_seconds() -> float:

@@ -8,7 +8,7 @@ and of the line in the spool; only the wire has spellings of its own.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from operator import is_not
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
@@ -141,14 +141,14 @@ class TrackedRecord(Record):
 _R = TypeVar("_R", bound=Record)
 
 
-def record_of(record_class: type[_R], said: Mapping[str, Any]) -> _R:
-    """Return the record whose fields say just this.
+def record_of(record_class: type[_R], said: dict[str, Any]) -> _R:
+    """Return the record whose fields say just this; the dictionary is its own now.
 
     At a tenth of its constructor's cost. Fields that are left out have their defaults;
     `metadata`, which has none to share, is to be given.
     """
     record = object.__new__(record_class)
-    vars(record).update(said)
+    object.__setattr__(record, "__dict__", said)
     return record
 
 
@@ -192,10 +192,7 @@ def record_from_dict(values: Mapping[str, Any]) -> Record:
     Raises:
         ValueError: `kind` names no record, or `record_id` is missing.
     """
-    record_class = _KINDS.get(values.get("kind", ""))
-    if record_class is None or not isinstance(values.get("record_id"), str):
-        message = f"not a record: kind {values.get('kind')!r}"
-        raise ValueError(message)
+    record_class = _class_of(values)
     known = _FIELD_SETS[record_class]
     said = {
         name: value if type(value) in _LEAVES else _frozen(value)
@@ -207,17 +204,45 @@ def record_from_dict(values: Mapping[str, Any]) -> Record:
     return record_of(record_class, said)
 
 
-def record_from_line(line: bytes) -> Record | None:
+def record_from_line(
+    line: bytes, from_dict: Callable[[dict[str, Any]], Record] = record_from_dict
+) -> Record | None:
     """Return the record that a spool's line holds; None if it holds none.
 
     Where the end of the line before was lost, the record stands behind what is corrupt.
     """
-    return _read(line) or _read(line[line.rfind(_LINE_BEGINS) :])
+    return _read(line, from_dict) or _read(line[line.rfind(_LINE_BEGINS) :], from_dict)
 
 
-def _read(line: bytes) -> Record | None:
+def passed_on(values: dict[str, Any]) -> Record:
+    """Return what `record_from_dict` does, with the values as they are.
+
+    At a fifth of its cost, for who sends the record on at once: nothing in it is frozen.
+
+    Raises:
+        ValueError: As there.
+    """
+    record_class = _class_of(values)
+    del values["kind"]
+    if not _FIELD_SETS[record_class].issuperset(values):
+        known = _FIELD_SETS[record_class]
+        values = {name: value for name, value in values.items() if name in known}
+    for name, empty in _FACTORIES[record_class].items():
+        values.setdefault(name, empty)
+    return record_of(record_class, values)
+
+
+def _class_of(values: Mapping[str, Any]) -> type[Record]:
+    record_class = _KINDS.get(values.get("kind", ""))
+    if record_class is None or not isinstance(values.get("record_id"), str):
+        message = f"not a record: kind {values.get('kind')!r}"
+        raise ValueError(message)
+    return record_class
+
+
+def _read(line: bytes, from_dict: Callable[[dict[str, Any]], Record]) -> Record | None:
     try:
-        return record_from_dict(from_json(line))
+        return from_dict(from_json(line))
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from .. import _clock
 from .._record import (
     EventRecord,
     FeedbackRecord,
@@ -60,6 +61,17 @@ _PROPERTIES = frozenset(
         "attempt_errors",
         "environment",
     }
+)
+# What stands beside them, or in other words.
+_ELSEWHERE = (
+    "kind",
+    "user_id",
+    "thread_id",
+    "metadata",
+    "assistant_id",
+    "prompt",
+    "generation",
+    "latency_seconds",
 )
 _RUN_ID = "langchain_run_id"  # the name that Trubrics' own LangChain handler gave it
 _NAMES = _PROPERTIES | {_RUN_ID}
@@ -153,7 +165,9 @@ def payload_of(record: Record, anonymous_user: str) -> dict[str, Any]:
 
 
 def _prompt_payload(record: PromptRecord, user_id: str) -> dict[str, Any]:
-    ours = {name: value for name, value in record.items() if name in _PROPERTIES}
+    ours = record.to_dict()
+    for name in _ELSEWHERE:
+        ours.pop(name, None)
     ours[_RUN_ID] = record.record_id
     started = datetime.fromisoformat(record.started_at)
     ended = started + timedelta(seconds=record.latency_seconds)
@@ -165,7 +179,7 @@ def _prompt_payload(record: PromptRecord, user_id: str) -> dict[str, Any]:
         "generation_event_name": "Generation",
         "assistant_id": record.assistant_id or record.model,
         "properties": _with_metadata(record.metadata, ours, _NAMES),
-        "timestamp": ended.isoformat(),
+        "timestamp": _clock.told(ended),
         "latency": record.latency_seconds,
         "thread_id": record.thread_id or record.session_id,
     }

@@ -79,8 +79,10 @@ class Progress:
 
     def has(self, start: int) -> bool:
         """Whether the record at this offset is settled."""
+        if start < self.offset or not self._beyond:  # most often
+            return start < self.offset
         at = bisect.bisect_right(self._beyond, start, key=_start) - 1
-        return start < self.offset or (at >= 0 and start < self._beyond[at].end)
+        return at >= 0 and start < self._beyond[at].end
 
     def note(self, run: Run) -> None:
         """Take a run in; what is settled already is settled once."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from . import _files
-from ._progress import DELIVERED, Run, read_progress
+from ._progress import DELIVERED, Progress, Run, read_progress
 
 _READ_BYTES = 128 * 1024  # about one batch: what is read beyond it is read again
 
@@ -137,15 +137,7 @@ class Segment:
         """
         if not self.is_open:
             return 0
-        runs: list[Run] = []
-        for entry in entries:
-            if self.progress.has(entry.start):
-                continue
-            start, end, count = entry.start, entry.start + len(entry.line), 1
-            if runs and runs[-1].end == start:
-                before = runs.pop()
-                start, count = before.start, before.count + 1
-            runs.append(Run(start, end, count, how))
+        runs = list(_runs_of(entries, self.progress, how))
         for run in runs:
             self.progress.note(run)
         with contextlib.suppress(OSError):  # a full disk: kept for the next note
@@ -213,6 +205,22 @@ class Segment:
         _files.append_whole(self._note_file, self._unsaved, self._noted_bytes)
         self._noted_bytes += len(self._unsaved)
         self._unsaved = b""
+
+
+def _runs_of(entries: Iterable[Entry], progress: Progress, how: str) -> Iterator[Run]:
+    """Yield what waits of these, neighbours together."""
+    start = end = count = 0
+    for entry in entries:
+        if progress.has(entry.start):
+            continue
+        if count and entry.start != end:
+            yield Run(start, end, count, how)
+            count = 0
+        if not count:
+            start = entry.start
+        end, count = entry.start + len(entry.line), count + 1
+    if count:
+        yield Run(start, end, count, how)
 
 
 def is_settled(path: Path) -> bool:
