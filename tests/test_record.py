@@ -17,6 +17,7 @@ from trubrics_trace._frozen import FrozenDict
 from trubrics_trace._record import (
     TrackedRecord,
     field_names,
+    passed_on,
     record_from_dict,
     record_from_line,
 )
@@ -72,6 +73,27 @@ def test_null_is_the_default() -> None:
     """A line that says nothing of a field says what its class does."""
     line = b'{"kind":"prompt","record_id":"1","metadata":null,"latency_seconds":null}'
     assert PromptRecord(record_id="1") == record_from_line(line)
+
+
+@given(RECORDS, st.dictionaries(TEXT, st.none() | TEXT))
+def test_passed_on(born: Record, more: dict[str, Any]) -> None:
+    """What is passed on says what the record that is read does."""
+    said = {**more, **json.loads(line_of(prepare(born, Settings())))}
+    line = json.dumps(said).encode()
+    read, passed = record_from_line(line), record_from_line(line, passed_on)
+    assert read is not None
+    assert passed is not None
+    assert type(read) is type(passed)
+    assert json.loads(line_of(read)) == json.loads(line_of(passed))
+
+
+def test_null_is_passed_on_as_the_default() -> None:
+    """A field that a line calls null is what its class says, for who passes it on."""
+    line = b'{"kind":"tracked","record_id":"1","metadata":null,"payload":null}'
+    passed = record_from_line(line, passed_on)
+    assert record_from_line(line) == passed
+    assert record_from_line(b'{"kind":"prompt","record_id":1}', passed_on) is None
+    assert record_from_line(b'{"kind":"none","record_id":"1"}', passed_on) is None
 
 
 def test_whole_numbers_are_told_apart() -> None:

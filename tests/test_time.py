@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from freezegun import freeze_time
+from hypothesis import given
+from hypothesis import strategies as st
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
@@ -29,7 +32,7 @@ from trubrics_trace import (
     track_event,
     trubrics_scope,
 )
-from trubrics_trace._clock import steady_seconds
+from trubrics_trace._clock import steady_seconds, told
 from trubrics_trace._stats import FlushReport
 from trubrics_trace.testing import IngestionServer
 
@@ -48,6 +51,20 @@ FREEZES: dict[str, Freeze] = {
 }
 each_freeze = pytest.mark.parametrize("freeze", FREEZES.values(), ids=FREEZES)
 each_jump = pytest.mark.parametrize("jump", [EARLIER, LATER])
+
+
+@given(
+    st.datetimes(
+        timezones=st.sampled_from([None, timezone.utc, timezone(timedelta(minutes=330))])
+    ),
+    st.timedeltas(timedelta(0), timedelta(seconds=2)),
+)
+def test_dates_are_told_as_isoformat_does(moment: datetime, later: timedelta) -> None:
+    """A date is told as `datetime` tells it, in whatever second the one before was."""
+    assert moment.isoformat() == told(moment)
+    with contextlib.suppress(OverflowError):  # beyond the year 9999
+        moment += later
+    assert moment.isoformat() == told(moment)
 
 
 class SlowModel(FakeListChatModel):

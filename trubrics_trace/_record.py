@@ -142,7 +142,7 @@ _R = TypeVar("_R", bound=Record)
 
 
 def record_of(record_class: type[_R], said: dict[str, Any]) -> _R:
-    """Return the record whose fields say just this; the dictionary is its own now.
+    """Return the record whose fields say just this, and keep it as its own.
 
     At a tenth of its constructor's cost. Fields that are left out have their defaults;
     `metadata`, which has none to share, is to be given.
@@ -224,9 +224,13 @@ def passed_on(values: dict[str, Any]) -> Record:
     """
     record_class = _class_of(values)
     del values["kind"]
-    if not _FIELD_SETS[record_class].issuperset(values):
-        known = _FIELD_SETS[record_class]
-        values = {name: value for name, value in values.items() if name in known}
+    known = _FIELD_SETS[record_class]
+    if None in values.values() or not known.issuperset(values):
+        values = {
+            name: value
+            for name, value in values.items()
+            if name in known and value is not None
+        }
     for name, empty in _FACTORIES[record_class].items():
         values.setdefault(name, empty)
     return record_of(record_class, values)

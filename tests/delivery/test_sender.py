@@ -15,6 +15,7 @@ import pytest
 from tests.delivery.parts import Clock, Transport, die, line, spool_in, wait_until
 from tests.delivery.test_backoff import no_jitter, whole_jitter
 from trubrics_trace import EventRecord, Record, configure, stats
+from trubrics_trace._frozen import FrozenDict
 from trubrics_trace._stats import FlushReport
 from trubrics_trace.delivery._aside import read_aside
 from trubrics_trace.delivery._backoff import Backoff
@@ -151,10 +152,11 @@ def test_named_records_are_rejected(spool: Spool, sender_of: MakeSender) -> None
 def test_rejected_record_reaches_the_app(
     spool: Spool, sender_of: MakeSender, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`on_error` is given the refused record, and people are told once."""
+    """`on_error` is given the refused record, frozen, and people are told once."""
     seen: list[tuple[str, list[str]]] = []
 
     def on_error(error: BaseException, records: list[Record]) -> None:
+        assert [FrozenDict] == [type(record.metadata) for record in records]
         seen.append((str(error), [record.record_id for record in records]))
 
     fill(spool, 3)
