@@ -17,9 +17,9 @@ from trubrics_trace._frozen import FrozenDict
 from trubrics_trace._record import (
     TrackedRecord,
     field_names,
-    passed_on,
     record_from_dict,
     record_from_line,
+    record_to_send,
 )
 from trubrics_trace.pipeline._line import line_of
 from trubrics_trace.pipeline._redact import prepare
@@ -75,25 +75,50 @@ def test_null_is_the_default() -> None:
     assert PromptRecord(record_id="1") == record_from_line(line)
 
 
+NESTED: Any = [[[{"deep": [1, None, "x"]}]]]
+
+
 @given(RECORDS, st.dictionaries(TEXT, st.none() | TEXT))
-def test_passed_on(born: Record, more: dict[str, Any]) -> None:
-    """What is passed on says what the record that is read does."""
+def test_what_is_sent_is_what_is_read(born: Record, more: dict[str, Any]) -> None:
+    """A record that is read to be sent says what the one that is read does."""
     said = {**more, **json.loads(line_of(prepare(born, Settings())))}
     line = json.dumps(said).encode()
-    read, passed = record_from_line(line), record_from_line(line, passed_on)
+    read, sent = record_from_line(line), record_to_send(line)
     assert read is not None
-    assert passed is not None
-    assert type(read) is type(passed)
-    assert json.loads(line_of(read)) == json.loads(line_of(passed))
+    assert sent is not None
+    assert type(read) is type(sent)
+    assert json.loads(line_of(read)) == json.loads(line_of(sent))
 
 
-def test_null_is_passed_on_as_the_default() -> None:
-    """A field that a line calls null is what its class says, for who passes it on."""
-    line = b'{"kind":"tracked","record_id":"1","metadata":null,"payload":null}'
-    passed = record_from_line(line, passed_on)
-    assert record_from_line(line) == passed
-    assert record_from_line(b'{"kind":"prompt","record_id":1}', passed_on) is None
-    assert record_from_line(b'{"kind":"none","record_id":"1"}', passed_on) is None
+ODD_LINES: list[Any] = [
+    {"kind": "prompt", "record_id": 1},
+    {"kind": "none", "record_id": "1"},
+    {"kind": ["prompt"], "record_id": "1"},
+    ["kind", "prompt"],
+    {"kind": "prompt", "record_id": "1", "metadata": None, "latency_seconds": None},
+    {"kind": "prompt", "record_id": "1", "user_id": ["a", {"b": 1}]},
+    {"kind": "prompt", "record_id": "1", "metadata": {"a": NESTED}, "newer": NESTED},
+    {"kind": "tracked", "record_id": "1", "endpoint": ["x"], "payload": {}},
+    {"kind": "tracked", "record_id": "1", "payload": None},
+]
+
+
+@pytest.mark.parametrize("said", ODD_LINES, ids=repr)
+def test_odd_lines_are_sent_as_they_are_read(said: Any) -> None:
+    """Of what no line of ours says, what is sent is what is read, frozen."""
+    line = json.dumps(said).encode()
+    assert record_from_line(line) == record_to_send(line)
+    assert record_from_line(b"torn" + line) == record_to_send(b"torn" + line)
+
+
+@pytest.mark.parametrize("depth", [50, 90, 110, 600, 1000, 1020])
+def test_deep_lines_are_sent_as_they_are_read(depth: int) -> None:
+    """A line that is too deep to be read is not sent, either."""
+    deep = b"[" * depth + b"]" * depth
+    line = b'{"kind":"prompt","record_id":"1","metadata":{"a":' + deep + b"}}"
+    read, sent = record_from_line(line), record_to_send(line)
+    assert (read is None) == (sent is None)
+    assert depth < 100 or read == sent
 
 
 def test_whole_numbers_are_told_apart() -> None:

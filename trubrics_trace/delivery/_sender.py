@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from .. import _clock
 from .._ledger import GUARD_SECONDS, ledger
 from .._notices import place_of_error
-from .._record import passed_on, record_from_line
+from .._record import record_from_line, record_to_send
 from .._settings import OnError
 from .._threads import start_thread
 from ..errors import TelemetryError
@@ -228,7 +228,7 @@ class Sender:
         by_route: dict[str, list[Sent]] = {}
         erased = read_erased(self.spool.directory)
         for entry in entries:
-            record = record_from_line(entry.line, passed_on)
+            record = record_to_send(entry.line)
             if erased.takes(entry, record):
                 self.spool.settle_erased(entry)
             elif record is None:
@@ -271,7 +271,7 @@ class Sender:
         return outcome
 
     def _reject(self, sent: Sent, why: str) -> None:
-        entry, _ = sent
+        entry, record = sent
         self.spool.settle_rejected(entry, why)
         ledger.say(
             "rejected",
@@ -280,7 +280,7 @@ class Sender:
         )
         if self._on_error is not None:
             with self._told_by_flush():
-                refused = [record_from_line(entry.line)]  # frozen, as any that an app sees
+                refused = [record_from_line(entry.line) or record]  # what is frozen
                 attempt("on_error_failed", self._on_error, ValueError(why), refused)
 
     def _succeed(self) -> None:

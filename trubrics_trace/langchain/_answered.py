@@ -35,10 +35,10 @@ def tell_answer(
         status: How the call ended.
     """
     prompts = getattr(response, "generations", None)
-    generations = prompts[0] if prompts else ()
+    generations = list(prompts[0]) if prompts else []
     llm_output = getattr(response, "llm_output", None) or _NOTHING
     texts, infos, calls, is_cached = _read(generations)
-    text = texts[0] if len(texts) == 1 else "\n\n".join(filter(None, texts))
+    text = "\n\n".join(filter(None, texts))
     if pieces:
         text = _or_heard(text, pieces, status)
     if text:

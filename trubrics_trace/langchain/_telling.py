@@ -127,16 +127,13 @@ def tell(
     said["latency_seconds"] = _to_the_microsecond(ended - first.started)
     if turn.first_token is not None:
         said["first_token_seconds"] = _to_the_microsecond(turn.first_token - first.started)
+    apart = [(settings, _as_asked_by(theirs, said)) for settings, theirs in turn.apart]
     record = record_of(PromptRecord, said)
     recipients = tuple(turn.recipients.values())
     whole = turn.user_turn
     if whole is None or not whole.add(record, turn.scope, recipients):
         _runtime.accept(record, turn.scope, recipients)
-    for settings, theirs in turn.apart:
-        who: dict[str, Any] = dict.fromkeys(_WHO)
-        who["assistant_id"], tags = _add_who(who, theirs)
-        who["tags"] = union(_LANGCHAIN, tags)
-        same = record_of(PromptRecord, {**said, **who})
+    for settings, same in apart:
         _runtime.accept(same, turn.scope, (settings,))
     if whole is not None:
         whole.forget(turn.record_id, *(each.turn.record_id for each in failed))
@@ -176,6 +173,14 @@ def _said_of(error: BaseException) -> tuple[str, str]:
 
 _WHO = ("user_id", "thread_id", "session_id", "assistant_id")
 _LANGCHAIN = ("langchain",)
+
+
+def _as_asked_by(theirs: Attributes, said: Mapping[str, Any]) -> PromptRecord:
+    """Return the record of a call as another user's."""
+    who: dict[str, Any] = dict.fromkeys(_WHO)
+    who["assistant_id"], tags = _add_who(who, theirs)
+    who["tags"] = union(_LANGCHAIN, tags)
+    return record_of(PromptRecord, {**said, **who})
 
 
 def _add_who(

@@ -130,7 +130,7 @@ _HOLDERS = frozenset(
 def _fields(said: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Return what a record says, the app's processors' own to change."""
     fields = said.copy()
-    del fields["kind"]
+    fields.pop("kind", None)
     if not settings.log_messages:
         fields.pop("messages", None)
     for name in _HOLDERS & fields.keys():

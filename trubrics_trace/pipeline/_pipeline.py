@@ -33,7 +33,7 @@ def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
     if settings.sample_rate < 1.0 and not _is_sampled(record, settings.sample_rate):
         ledger.skip("sampled_out")
         return None
-    fit: tuple[Record, dict[str, Any], bytes | None] | None = None
+    fit: tuple[Record, dict[str, Any] | None, bytes | None] | None = None
     if settings.before_send is None:  # what an app has changed, each value is looked at
         fit = attempt("record_failed", as_it_is, record, settings)
     elif (asked := _ask_before_send(record, settings.before_send)) is None:
@@ -53,12 +53,9 @@ def accept(record: Record, settings: Settings, keep: Keep) -> Record | None:
     return prepared
 
 
-def _prepared(
-    record: Record, settings: Settings
-) -> tuple[Record, dict[str, Any], bytes | None]:
+def _prepared(record: Record, settings: Settings) -> tuple[Record, None, bytes | None]:
     prepared = prepare(record, settings)
-    line = attempt("record_failed", line_of, prepared)
-    return prepared, prepared.to_dict(), line
+    return prepared, None, attempt("record_failed", line_of, prepared)
 
 
 def _is_sampled(record: Record, rate: float) -> bool:
