@@ -754,6 +754,25 @@ class TestSeveralHandlers:
         assert [(user or "alice", "Hello"), (user or "bob", "Hello")] == told
         assert [1, 1] == [len(first.events), len(second.events)]
 
+    def test_what_is_changed_for_one_is_not_for_the_other(self, tmp_path: Path) -> None:
+        """A `before_send` that changes a record in place is asked of each user's own."""
+
+        def shout(record: Any) -> Any:
+            vars(record)["prompt"] += "!"
+            return record
+
+        trubrics_trace.configure(spool_dir=tmp_path, before_send=shout)
+        with serve_ingestion("one") as first, serve_ingestion("two") as second:
+            both: Any = [
+                TrubricsCallbackHandler(api_key="one", host=first.url, user_id="alice"),
+                TrubricsCallbackHandler(api_key="two", host=second.url, user_id="bob"),
+            ]
+            model().invoke("Hello", config={"callbacks": both})
+            assert trubrics_trace.flush(10)
+
+        told = [event["prompt"] for server in (first, second) for event in server.events]
+        assert ["Hello!", "Hello!"] == told
+
     def test_what_is_configured_later_holds_for_a_handler_made_before(
         self, captured_prompts: list[PromptRecord], tmp_path: Path
     ) -> None:
