@@ -182,7 +182,7 @@ def test_forks_under_busy_threads(tmp_path: Path, trubrics_server: IngestionServ
     """No child hangs that is forked while other threads record, and none loses a record."""
     program = """
         import os, threading, time, warnings
-        from trubrics_trace import DurableTrubrics, flush, track_event
+        from trubrics_trace import DurableTrubrics, flush, shutdown, stats, track_event
         warnings.filterwarnings("ignore", "(?s).*fork", DeprecationWarning)
         client, is_over = DurableTrubrics(), threading.Event()
         def work():
@@ -198,6 +198,8 @@ def test_forks_under_busy_threads(tmp_path: Path, trubrics_server: IngestionServ
             if child == 0:
                 track_event(f"child {number}", user_id="bob")
                 client.track("bob", f"client of child {number}")
+                if "slow_disk" in stats().noticed:  # so it looks where nobody gets a turn:
+                    shutdown(5)  # then what is in memory is to be brought there
                 os._exit(0)
             assert os.waitpid(child, 0)[1] == 0
         is_over.set()
