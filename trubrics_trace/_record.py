@@ -138,6 +138,21 @@ class TrackedRecord(Record):
     payload: Mapping[str, Any] = dataclasses.field(default_factory=FrozenDict)
 
 
+# The fields that may hold more than a text or a number.
+HOLDERS = frozenset(
+    (
+        "metadata",
+        "tags",
+        "messages",
+        "tool_calls",
+        "attempt_errors",
+        "parameters",
+        "payload",
+        "score",
+        "comment",
+    )
+)
+
 _R = TypeVar("_R", bound=Record)
 
 
@@ -226,9 +241,9 @@ def record_to_send(line: bytes) -> Record | None:
 
 
 _MOST_PARTS = 100  # of a line: it cannot be deeper than it has parts
-_PARTS = ("metadata", "tags", "messages", "tool_calls", "attempt_errors", "parameters")
-_PLAIN = tuple(name for name in _FIELD_NAMES[PromptRecord] if name not in _PARTS)
-_PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
+_LEAVES = frozenset({str, int, float, bool})
+_LEAVES_OR_NONE = _LEAVES | {type(None)}
+_PLAIN = tuple(name for name in _FIELD_NAMES[PromptRecord] if name not in HOLDERS)
 _KEYS = _FIELD_SETS[PromptRecord] | {"kind"}
 
 
@@ -236,7 +251,7 @@ def _record_like_most(values: dict[str, Any]) -> Record:
     is_like_most = (
         values.get("kind") == PromptRecord.kind
         and type(values.get("record_id")) is str
-        and _PLAIN_TYPES.issuperset(map(type, map(values.get, _PLAIN)))
+        and _LEAVES_OR_NONE.issuperset(map(type, map(values.get, _PLAIN)))
         and _KEYS.issuperset(values)
         and None not in values.values()
     )
@@ -254,9 +269,6 @@ def _read(line: bytes, from_dict: Callable[[dict[str, Any]], Record]) -> Record 
         except (ValueError, TypeError, AttributeError, RecursionError):
             continue
     return None
-
-
-_LEAVES = frozenset({str, int, float, bool})
 
 
 def thawed(value: Any) -> Any:

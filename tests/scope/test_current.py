@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import random
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -396,6 +399,36 @@ class TestIdentify:
         with trubrics_scope(user_id="bob") as scope:
             identify("alice")
             assert "alice" == scope.user_id
+
+    @pytest.mark.parametrize("step", range(40))
+    def test_a_reader_in_the_middle_of_another(self, step: int) -> None:
+        """Who reads while another thread is about to is told whom `identify` named."""
+        seen: list[str | None] = []
+        steps = itertools.count()
+
+        def look(frame: FrameType, event: str, _: object) -> Any:
+            if frame.f_code.co_name != "attributes":
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                sys.settrace(None)  # what comes in between is another's
+                number = next(steps)
+                if number == step:
+                    identify("bob")
+                if number >= step:
+                    seen.append(scope.user_id)
+                sys.settrace(look)
+            return look
+
+        with trubrics_scope(user_id="alice") as scope:
+            before = sys.gettrace()
+            sys.settrace(look)
+            try:
+                assert scope.attributes.user_id in ("alice", "bob")
+            finally:
+                sys.settrace(before)
+            assert scope.user_id == ("bob" if seen else "alice")
+        assert {"bob"} >= set(seen)
 
     def test_a_second_time(self) -> None:
         """Whom `identify` named, the next `identify` corrects, outward to the root."""

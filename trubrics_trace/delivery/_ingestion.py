@@ -19,6 +19,7 @@ from .._record import (
     PromptRecord,
     Record,
     TrackedRecord,
+    field_names,
 )
 from ._http import Answer, Connection, NoAnswerError
 from ._transport import Delivered, Outcome, Rejected, Retry
@@ -63,16 +64,7 @@ _PROPERTIES = frozenset(
     }
 )
 # What stands beside them, or in other words.
-_ELSEWHERE = (
-    "kind",
-    "user_id",
-    "thread_id",
-    "metadata",
-    "assistant_id",
-    "prompt",
-    "generation",
-    "latency_seconds",
-)
+_ELSEWHERE = frozenset(("kind", *field_names(PromptRecord))) - _PROPERTIES
 _RUN_ID = "langchain_run_id"  # the name that Trubrics' own LangChain handler gave it
 _NAMES = _PROPERTIES | {_RUN_ID}
 

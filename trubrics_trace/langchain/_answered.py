@@ -45,10 +45,7 @@ def tell_answer(
         said["generation"] = text
     if calls:
         said["tool_calls"] = calls
-    reason = infos[0].get("finish_reason") if infos else None
-    if type(reason) is not str or reason not in _REASONS:
-        reason = _reason_to_end(infos)
-    if reason:
+    if reason := _reason_to_end(infos):
         said["finish_reason"] = reason
     if is_cached:
         said["cache_hit"] = True

@@ -17,6 +17,7 @@ import structlog
 
 from .. import _notices
 from .._record import (
+    HOLDERS,
     EventRecord,
     FeedbackRecord,
     PromptRecord,
@@ -111,29 +112,13 @@ def _ended_at(record: Record) -> str:
     return ended.strftime("%H:%M:%S")
 
 
-# The fields that hold more than a text or a number.
-_HOLDERS = frozenset(
-    (
-        "metadata",
-        "tags",
-        "messages",
-        "tool_calls",
-        "attempt_errors",
-        "parameters",
-        "payload",
-        "score",
-        "comment",
-    )
-)
-
-
 def _fields(said: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Return what a record says, the app's processors' own to change."""
     fields = said.copy()
     fields.pop("kind", None)
     if not settings.log_messages:
         fields.pop("messages", None)
-    for name in _HOLDERS & fields.keys():
+    for name in HOLDERS & fields.keys():
         fields[name] = thawed(fields[name])
     return fields
 

@@ -16,6 +16,8 @@ from ._attributes import NOT_GIVEN, NOTHING, Attributes, Given, merge
 # epoch merges again. An object, for two threads may count to the same number.
 _identify_epoch = object()
 
+_UNMERGED: tuple[object, Attributes] = (None, NOTHING)
+
 
 class Scope:
     """Who is asking, while it is open.
@@ -25,11 +27,10 @@ class Scope:
     says whether calls inside are recorded; `last_record_id` is that of the last record.
     """
 
-    _merged: Attributes
+    _merged: tuple[object, Attributes]  # since which epoch, and what
 
     __slots__ = (
         "__weakref__",
-        "_epoch",
         "_merged",
         "_own",
         "_stood_in",
@@ -63,7 +64,7 @@ class Scope:
         self.is_enabled: bool = enabled and (parent is None or parent.is_enabled)
         self.names_its_own_user: bool = own.user_id is not NOT_GIVEN
         self._own = own
-        self._epoch: object = None  # merged when somebody asks
+        self._merged = _UNMERGED  # until somebody asks
 
     @property
     def is_root(self) -> bool:
@@ -74,11 +75,12 @@ class Scope:
     def attributes(self) -> Attributes:
         """What holds in this scope: its parent's attributes and its own over them."""
         epoch = _identify_epoch
-        if self._epoch is not epoch:  # merged first, then marked: a reader may come between
+        merged_at, merged = self._merged
+        if merged_at is not epoch:
             parent, own = self.parent, self._own
-            self._merged = own if parent is None else merge(parent.attributes, own)
-            self._epoch = epoch
-        return self._merged
+            merged = own if parent is None else merge(parent.attributes, own)
+            self._merged = epoch, merged  # at once: another thread may merge, too
+        return merged
 
     @property
     def user_id(self) -> str | None:
